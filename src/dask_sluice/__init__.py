@@ -1,0 +1,1 @@
+"""Dask clusters on shared machines, through one address."""

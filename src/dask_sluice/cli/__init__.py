@@ -1,0 +1,1 @@
+"""`dask-sluice ...`, also reachable as `dask sluice ...`."""

@@ -1,0 +1,1 @@
+"""Runs in the user's notebook or script. Light: dask, distributed, httpx, websockets."""

@@ -1,0 +1,1 @@
+"""The data plane: its own process. Carries Dask traffic and dashboards; knows routes, nothing else."""

@@ -1,0 +1,1 @@
+"""The control plane: HTTP, identity, policy, store, reconcile, backends."""

@@ -1,0 +1,1 @@
+"""One module or package per resource manager; none knows another."""

@@ -1,0 +1,166 @@
+"""What a backend is: five calls, and a few small optional ones asked for by `isinstance`.
+
+A backend starts jobs, says what became of them and ends them. It knows nothing of users' tokens, HTTP,
+quotas or time-outs: those are decided in `reconcile` and `policy`, the same way for every backend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol, runtime_checkable
+
+from ...wire.launch import SchedulerLaunch, WorkerLaunch
+from ...wire.reasons import Reason
+
+
+class JobKind(StrEnum):
+    """A scheduler, or workers."""
+
+    SCHEDULER = "scheduler"
+    WORKER = "worker"
+
+
+@dataclass(frozen=True)
+class Size:
+    """What one process may use. `memory_bytes` 0 means no limit."""
+
+    cores: float
+    memory_bytes: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """Something to run. `id` is ours and unique for ever, so submitting it twice is harmless."""
+
+    id: str
+    kind: JobKind
+    cluster: str
+    owner: str
+    size: Size
+    environment: str
+    """Path of a Python environment; empty for the backend's default."""
+    launch: SchedulerLaunch | WorkerLaunch
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Handle:
+    """One thing that exists out there, as the backend needs it to find it again.
+
+    `data` is JSON. A handle is saved before the next step of a submit is taken.
+    """
+
+    job_id: str
+    cluster: str
+    kind: JobKind
+    data: Mapping[str, Any]
+
+
+class JobState(StrEnum):
+    """What a backend can see of a job from outside."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    ENDED = "ended"
+    """It ran and is over, or was never there: nothing is left of it but its logs."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What became of one handle, at the time it was looked at.
+
+    `host` is where the job runs, observed by the backend: the only host the proxy ever dials.
+    `reason` says why it waits or ended, as exactly as the backend can know; None while all is well.
+    """
+
+    job_id: str
+    state: JobState
+    host: str = ""
+    exit_code: int | None = None
+    signal: str = ""
+    reason: Reason | None = None
+    log_tail: str = ""
+    """Last lines of its output, filled when it has ended."""
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a backend can enforce and report; settings are checked against it at start-up."""
+
+    name: str
+    enforces_memory: bool
+    enforces_cores: bool
+    separates_users: bool
+    notes: tuple[str, ...] = ()
+    """Sentences for the administrator, said once at start-up."""
+
+
+class Refused(Exception):
+    """The backend will not start this job, and trying again would not help."""
+
+
+class Unavailable(Exception):
+    """The backend does not answer just now; trying again may help."""
+
+
+class Backend(Protocol):
+    """The only door to a resource manager. Construction has no side effects; `start` and `close` do."""
+
+    async def start(self) -> None:
+        """Become ready. Called once, before anything else but `describe`."""
+
+    async def close(self) -> None:
+        """Let go of own resources; jobs go on running."""
+
+    def describe(self) -> Capabilities:
+        """What it can and cannot do. No I/O."""
+
+    def submit(self, job: Job) -> AsyncIterator[Handle]:
+        """Start the job, yielding each thing as it is created; a repeat yields the same handles.
+
+        raises  Refused for good, Unavailable for now
+        """
+
+    async def observe(self, handles: Sequence[Handle]) -> list[Seen]:
+        """One batch look: one `Seen` per handle, same order."""
+
+    async def remove(self, handle: Handle) -> None:
+        """End it, with everything it started. Gone already is success."""
+
+    async def recover(self) -> list[Handle]:
+        """Everything out there that bears our mark."""
+
+
+@runtime_checkable
+class Watches(Protocol):
+    """A backend that tells when something may have changed, so that nobody needs to poll."""
+
+    def changes(self) -> AsyncIterator[str]:
+        """Names of clusters worth looking at again. Ends when the backend closes."""
+
+
+@runtime_checkable
+class ReadsLogs(Protocol):
+    """A backend that can show what a job wrote, living or dead."""
+
+    async def logs(self, cluster: str, job_id: str, *, max_bytes: int = 1_000_000) -> str:
+        """The end of the job's output, empty where there is none."""
+
+
+@runtime_checkable
+class ChecksEnvironments(Protocol):
+    """A backend that can tell whether a Python environment can run a cluster before it tries."""
+
+    async def check_environment(self, environment: str, owner: str) -> None:
+        """Return if usable; raise `wire.errors.EnvironmentInvalid` with the reason as its sentence."""
+
+
+@runtime_checkable
+class ForgetsClusters(Protocol):
+    """A backend that keeps something per cluster (a directory, logs) beyond its jobs."""
+
+    async def forget(self, cluster: str) -> None:
+        """Delete what is kept for an ended cluster. Gone already is success."""

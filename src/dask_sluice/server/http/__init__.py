@@ -1,0 +1,1 @@
+"""Routes: each parses to a type, calls one function of `control`, encodes."""

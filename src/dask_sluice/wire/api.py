@@ -1,0 +1,177 @@
+"""Bodies of the v2 API, as the server sends them and the client reads them.
+
+Times are seconds since the epoch (UTC, float); memory is bytes. Fields may be added: a reader ignores
+what it does not know (`read`), so that an older client works with a newer server.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Optional, TypeVar
+
+from .states import ClusterState, WorkerState
+
+
+@dataclass(frozen=True)
+class ReasonView:
+    """Why something is as it is: a stable code, a sentence for people, what to do."""
+
+    code: str
+    sentence: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class AdaptiveView:
+    """Bounds of adaptive scaling; `maximum` None means the cluster's limit."""
+
+    minimum: int
+    maximum: Optional[int]
+
+
+@dataclass(frozen=True)
+class WorkerCounts:
+    """How many workers are wanted, and where those that exist are."""
+
+    wanted: int
+    starting: int
+    running: int
+    retiring: int
+
+
+@dataclass(frozen=True)
+class ClusterView:
+    """One cluster, for its owner or an administrator.
+
+    `version` grows with every change; `wait` takes it. `phase` is where a starting cluster is:
+    queued, scheduler_starting, connecting, or empty. Paths are relative to the server's address.
+    """
+
+    name: str
+    owner: str
+    state: ClusterState
+    phase: str
+    reason: ReasonView
+    version: int
+    options: Mapping[str, Any]
+    workers: WorkerCounts
+    adaptive: Optional[AdaptiveView]
+    created_at: float
+    started_at: Optional[float]
+    ended_at: Optional[float]
+    dashboard_path: Optional[str]
+    tunnel_path: str
+    server_name: str
+
+
+@dataclass(frozen=True)
+class WorkerView:
+    """One worker."""
+
+    name: str
+    state: WorkerState
+    reason: ReasonView
+    host: str
+    created_at: float
+    ended_at: Optional[float]
+    restarts: int = 0
+
+
+@dataclass(frozen=True)
+class EventView:
+    """One thing that happened. `id` grows; `subject` is `cluster`, `scheduler` or a worker's name."""
+
+    id: int
+    time: float
+    cluster: str
+    subject: str
+    kind: str
+    code: str
+    sentence: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """A client's TLS identity for one cluster, PEM. Short-lived: ask again when it has expired."""
+
+    ca_certificate: str
+    certificate: str
+    key: str
+    expires_at: float
+
+
+@dataclass(frozen=True)
+class ScaleAnswer:
+    """What a scale or adapt call came to: `message` is set where a limit changed what was asked."""
+
+    cluster: ClusterView
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class ServerInfo:
+    """What a client needs to know of the server it reached.
+
+    `dask_address` is `host:port` for Dask's TLS where that differs from the API's address, else None.
+    `public_url` is the base for links shown to people, else None for the address used.
+    """
+
+    version: str
+    user: str
+    is_admin: bool
+    backend: str
+    dask_address: Optional[str] = None
+    public_url: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class CreateRequest:
+    """Body of a create."""
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True)
+class ScaleRequest:
+    """Body of a scale: how many workers are wanted from now on; ends adaptive scaling."""
+
+    count: int
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True)
+class AdaptRequest:
+    """Body of an adapt."""
+
+    minimum: Optional[int] = None
+    maximum: Optional[int] = None
+    active: bool = True
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+T = TypeVar("T")
+
+
+def read(cls: type[T], data: Mapping[str, Any]) -> T:
+    """`data` as the given view, nested views included; unknown keys are ignored."""
+    names = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    values = {key: value for key, value in data.items() if key in names}
+    for name, nested in _NESTED.get(cls, {}).items():
+        if values.get(name) is not None:
+            value = values[name]
+            values[name] = nested(value) if issubclass(nested, str) else read(nested, value)
+    return cls(**values)
+
+
+_NESTED: Mapping[type, Mapping[str, Any]] = {
+    ClusterView: {"state": ClusterState, "reason": ReasonView, "workers": WorkerCounts, "adaptive": AdaptiveView},
+    WorkerView: {"state": WorkerState, "reason": ReasonView},
+    ScaleAnswer: {"cluster": ClusterView},
+}

@@ -1,0 +1,58 @@
+"""The file a backend puts beside a process that it starts: everything the agent needs to know.
+
+One JSON document, mode 0600, its path in the environment variable `SLUICE_LAUNCH`. Secrets travel in
+it, and in no command line or variable.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Optional, TypedDict
+
+LAUNCH_VARIABLE = "SLUICE_LAUNCH"
+LAST_WORDS_VARIABLE = "SLUICE_LAST_WORDS"
+"""Path to which the agent writes a `LastWords` document when it ends for a reason it knows."""
+
+
+class TLSFiles(TypedDict):
+    """PEM texts of this process's own identity."""
+
+    ca_certificate: str
+    certificate: str
+    key: str
+
+
+class SchedulerLaunch(TypedDict):
+    """What a scheduler is started with."""
+
+    role: str  # "scheduler"
+    cluster: str
+    host: str  # address to listen on
+    port: int  # 0: any
+    dashboard_port: int  # 0: any
+    tls: TLSFiles
+    link_url: str  # ws:// or wss:// URL of the server's link for this cluster
+    link_token: str
+    link_ca: Optional[str]  # PEM that a wss:// link trusts, None: the system's
+
+
+class WorkerLaunch(TypedDict):
+    """What one worker is started with."""
+
+    role: str  # "worker"
+    cluster: str
+    name: str
+    scheduler_address: str  # tls://host:port
+    host: str  # address to listen on
+    threads: int
+    memory_limit_bytes: int  # 0: none
+    local_directory: str
+    tls: TLSFiles
+    max_restarts: int
+    restart_window_s: float
+
+
+class LastWords(TypedDict):
+    """Why a process ended, by itself."""
+
+    code: str  # a ReasonCode value
+    details: dict[str, Any]

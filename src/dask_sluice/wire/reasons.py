@@ -1,0 +1,162 @@
+"""The catalogue of reasons: why a cluster or worker waits, changes or ended.
+
+Every event, every failed call and every waiting cluster carries one of these codes. The sentence is
+what a person reads, the same in the client, the CLI, the page and dask-gateway's clients; the hint
+says what to do about it. Sentences are filled from the event's details with `str.format`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+
+class ReasonCode(str, Enum):
+    """Stable codes; programs may compare them, so a code is never given another meaning."""
+
+    CREATED = "created"
+    SCHEDULER_STARTING = "scheduler_starting"
+    SCHEDULER_CONNECTING = "scheduler_connecting"
+    RUNNING = "running"
+    SCHEDULER_START_FAILED = "scheduler_start_failed"
+    SCHEDULER_START_TIMEOUT = "scheduler_start_timeout"
+    SCHEDULER_ENDED = "scheduler_ended"
+    SCHEDULER_LINK_LOST = "scheduler_link_lost"
+    SCHEDULER_LINK_BACK = "scheduler_link_back"
+    BACKEND_REFUSED = "backend_refused"
+    BACKEND_UNAVAILABLE = "backend_unavailable"
+    SCALED = "scaled"
+    ADAPT_SET = "adapt_set"
+    ADAPT_OFF = "adapt_off"
+    ADAPTIVE_UP = "adaptive_up"
+    ADAPTIVE_DOWN = "adaptive_down"
+    LIMIT_CLAMPED = "limit_clamped"
+    WORKER_STARTING = "worker_starting"
+    WORKER_CONNECTED = "worker_connected"
+    WORKER_SURPLUS = "worker_surplus"
+    WORKER_RETIRED = "worker_retired"
+    WORKER_START_FAILED = "worker_start_failed"
+    WORKER_START_TIMEOUT = "worker_start_timeout"
+    WORKER_OUT_OF_MEMORY = "worker_out_of_memory"
+    WORKER_KILLED = "worker_killed"
+    WORKER_CRASHED = "worker_crashed"
+    WORKER_RESTARTED = "worker_restarted"
+    WORKER_CRASH_LOOP = "worker_crash_loop"
+    WORKER_LOST = "worker_lost"
+    WORKERS_KEEP_FAILING = "workers_keep_failing"
+    CLUSTER_ENDED = "cluster_ended"
+    STOPPED_BY_USER = "stopped_by_user"
+    IDLE = "idle"
+    SERVER_STOPPING = "server_stopping"
+    SERVER_RESTARTED = "server_restarted"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class ReasonText:
+    """One entry of the catalogue: a sentence with `{detail}` fields, and what to do about it."""
+
+    sentence: str
+    hint: str = ""
+
+
+CATALOGUE: Mapping[ReasonCode, ReasonText] = {
+    ReasonCode.CREATED: ReasonText("accepted, waiting for its turn to start"),
+    ReasonCode.SCHEDULER_STARTING: ReasonText("the scheduler is starting"),
+    ReasonCode.SCHEDULER_CONNECTING: ReasonText("the scheduler has started and is connecting to the server"),
+    ReasonCode.RUNNING: ReasonText("running"),
+    ReasonCode.SCHEDULER_START_FAILED: ReasonText(
+        "the scheduler ended before it was ready: {how}{last_lines}",
+        "The last lines of its log say what it tripped over; a missing package is the usual cause.",
+    ),
+    ReasonCode.SCHEDULER_START_TIMEOUT: ReasonText(
+        "the scheduler was not ready {limit_s:g} s after it was submitted (phase: {phase}){last_lines}",
+        "Try again; if it happens again, ask the administrator to look at the machine's load or raise the limit.",
+    ),
+    ReasonCode.SCHEDULER_ENDED: ReasonText(
+        "the scheduler ended unexpectedly: {how}{last_lines}",
+        "Results held by its workers are gone. Start a new cluster; a larger scheduler helps if memory ran out.",
+    ),
+    ReasonCode.SCHEDULER_LINK_LOST: ReasonText("the scheduler's connection to the server broke; it keeps working"),
+    ReasonCode.SCHEDULER_LINK_BACK: ReasonText("the scheduler is connected to the server again"),
+    ReasonCode.BACKEND_REFUSED: ReasonText("the {backend} backend refused to start {what}: {message}"),
+    ReasonCode.BACKEND_UNAVAILABLE: ReasonText(
+        "the {backend} backend does not answer: {message}", "The server tries again by itself."
+    ),
+    ReasonCode.SCALED: ReasonText("{by} asked for {count} workers"),
+    ReasonCode.ADAPT_SET: ReasonText("{by} asked for adaptive scaling between {minimum} and {maximum} workers"),
+    ReasonCode.ADAPT_OFF: ReasonText("{by} turned adaptive scaling off; {count} workers stay wanted"),
+    ReasonCode.ADAPTIVE_UP: ReasonText("adaptive scaling asks for {count} workers instead of {before}: {why}"),
+    ReasonCode.ADAPTIVE_DOWN: ReasonText("adaptive scaling asks for {count} workers instead of {before}: {why}"),
+    ReasonCode.LIMIT_CLAMPED: ReasonText(
+        "{asked} workers were asked for; the limit is {limit}, so it is {count}", "An administrator sets the limit."
+    ),
+    ReasonCode.WORKER_STARTING: ReasonText("starting"),
+    ReasonCode.WORKER_CONNECTED: ReasonText("connected to the scheduler"),
+    ReasonCode.WORKER_SURPLUS: ReasonText("no longer wanted"),
+    ReasonCode.WORKER_RETIRED: ReasonText("retired, its data is with other workers"),
+    ReasonCode.WORKER_START_FAILED: ReasonText(
+        "ended before it connected: {how}{last_lines}", "The last lines of its log say what it tripped over."
+    ),
+    ReasonCode.WORKER_START_TIMEOUT: ReasonText("did not connect within {limit_s:g} s{last_lines}"),
+    ReasonCode.WORKER_OUT_OF_MEMORY: ReasonText(
+        "killed, out of memory at {used_gib:.1f} of {limit_gib:.1f} GiB",
+        "Ask for more worker_memory, or make the pieces of your data smaller.",
+    ),
+    ReasonCode.WORKER_KILLED: ReasonText("killed by {signal}{last_lines}"),
+    ReasonCode.WORKER_CRASHED: ReasonText("crashed with exit code {exit_code}{last_lines}"),
+    ReasonCode.WORKER_RESTARTED: ReasonText("restarted after: {how}"),
+    ReasonCode.WORKER_CRASH_LOOP: ReasonText(
+        "gave up after {restarts} crashes in {window_s:g} s; the last: {how}",
+        "Something in the tasks or the environment ends the process each time.",
+    ),
+    ReasonCode.WORKER_LOST: ReasonText("disappeared: {how}"),
+    ReasonCode.WORKERS_KEEP_FAILING: ReasonText(
+        "no more workers are started: {failures} in a row failed, the last: {how}",
+        "Fix the cause, then scale again to try anew.",
+    ),
+    ReasonCode.CLUSTER_ENDED: ReasonText("its cluster ended"),
+    ReasonCode.STOPPED_BY_USER: ReasonText("stopped by {by}"),
+    ReasonCode.IDLE: ReasonText(
+        "stopped after {idle_s:g} s without work (limit {limit_s:g} s)",
+        "Start a new cluster when you need one; an administrator sets the limit.",
+    ),
+    ReasonCode.SERVER_STOPPING: ReasonText("stopped because the server is shutting down"),
+    ReasonCode.SERVER_RESTARTED: ReasonText("found again after the server restarted"),
+}
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A code and the details that fill its sentence."""
+
+    code: ReasonCode
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def sentence(self) -> str:
+        """What a person reads. A missing detail shows as `?`: a reason must never raise."""
+        details = _Lenient(self.details)
+        try:
+            return CATALOGUE[self.code].sentence.format_map(details)
+        except (ValueError, TypeError):  # a detail of another type than its format wants
+            return f"{self.code} {dict(self.details)}"
+
+    @property
+    def hint(self) -> str:
+        return CATALOGUE[self.code].hint
+
+
+class _Lenient(dict[str, Any]):
+    def __missing__(self, key: str) -> str:
+        return "" if key == "last_lines" else "?"
+
+
+def last_lines(text: str, count: int = 8) -> str:
+    """The end of a log as it is shown behind a sentence: empty, or lines set in by two blanks."""
+    lines = [line for line in text.splitlines() if line.strip()][-count:]
+    return "".join(f"\n  {line[:300]}" for line in lines)
