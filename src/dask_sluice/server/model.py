@@ -61,12 +61,19 @@ class Wanted:
 
 @dataclass(frozen=True)
 class JobRecord:
-    """A job as we keep it: its handle once the backend gave one, and what was last seen."""
+    """A job as we keep it: the handles that the backend gave, one for each thing that it created."""
 
     job_id: str
-    handle: Handle | None = None
+    handles: tuple[Handle, ...] = ()
     submitted_at: float | None = None
+    running_at: float | None = None
+    """When the backend was first seen to run it; until then it waits in the backend's queue."""
     ended_at: float | None = None
+    """When it was seen to be over, or its handles were removed: nothing of it is out there any more."""
+
+    @property
+    def is_out_there(self) -> bool:
+        return bool(self.handles) and self.ended_at is None
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,9 @@ class WorkerRecord:
     ended_at: float | None = None
     host: str = ""
     restarts: int = 0
+    retiring_since: float | None = None
+    missing_since: float | None = None
+    """Since when the scheduler does not know it although it once did."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,9 @@ class SchedulerRecord:
     port: int | None = None
     dashboard_port: int | None = None
     linked_at: float | None = None
+    """Since when its agent is linked; None while it is not."""
+    unlinked_at: float | None = None
+    """Since when the link is gone, after there was one."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +123,8 @@ class ClusterRecord:
     """Living workers, and the last few that ended."""
     next_worker: int = 1
     worker_failures: int = 0
-    """Failures in a row since a worker last connected."""
+    """Failures in a row, while no new worker stayed for a while."""
+    last_failure_at: float | None = None
     started_at: float | None = None
     ended_at: float | None = None
 
@@ -118,16 +132,46 @@ class ClusterRecord:
     def name(self) -> str:
         return self.spec.name
 
+    @property
+    def phase(self) -> str:
+        """Where a starting cluster is: queued, scheduler_starting, connecting; empty in other states."""
+        if self.state is ClusterState.PENDING:
+            return "queued"
+        if self.state is not ClusterState.STARTING:
+            return ""
+        return "scheduler_starting" if self.scheduler.job.running_at is None else "connecting"
+
+    @property
+    def jobs(self) -> tuple[JobRecord, ...]:
+        """Every job, the scheduler's first."""
+        return (self.scheduler.job, *(worker.job for worker in self.workers))
+
+
+@dataclass(frozen=True, order=True)
+class WorkerLoad:
+    """What would have to be run again or moved if this worker ended; less is cheaper."""
+
+    processing: int = 0
+    memory_bytes: int = 0
+
 
 @dataclass(frozen=True)
 class AgentReport:
-    """The latest that the scheduler's agent said."""
+    """The latest that the scheduler's agent said. `workers` tells, per name, how dear each is to lose."""
 
-    workers: frozenset[str]
+    workers: Mapping[str, WorkerLoad]
     retired: frozenset[str]
     clients: int
     active: bool
     idle_since: float | None
+
+
+@dataclass(frozen=True)
+class AgentHello:
+    """Where a scheduler listens, as its agent says. Ports only: the host is what the backend observed."""
+
+    scheduler_port: int
+    dashboard_port: int | None
 
 
 @dataclass(frozen=True)
@@ -136,8 +180,15 @@ class Observation:
 
     time: float
     jobs: Mapping[str, Seen] = field(default_factory=dict)
+    submitting: frozenset[str] = frozenset()
+    """Jobs whose submit has begun and not ended: more handles may come."""
+    hello: AgentHello | None = None
+    """Set while the agent is linked."""
     report: AgentReport | None = None
-    linked: bool = False
+
+    @property
+    def linked(self) -> bool:
+        return self.hello is not None
 
 
 @dataclass(frozen=True)

@@ -29,13 +29,17 @@ class Hello(TypedDict):
     pid: int
 
 
-class WorkerReport(TypedDict):
-    """One worker as the scheduler sees it."""
-
+class _WorkerReport(TypedDict):
     name: str
     address: str
     nthreads: int
     memory_used: int
+
+
+class WorkerReport(_WorkerReport, total=False):
+    """One worker as the scheduler sees it. The server retires those with the least to lose first."""
+
+    processing: int  # tasks on it now; missing counts as 0
 
 
 class Report(TypedDict):
