@@ -1,0 +1,253 @@
+"""A resource manager in memory, with dials for delay, failure and loss.
+
+For tests, and for trying the server, its page and its clients where nothing can be started. What
+"runs out there" lives in a `World`, apart from the backend, so that a restart of the server finds it again.
+Its schedulers call home over an injected link and play the agent, so that a fake cluster reaches `running`.
+
+    FakeBackend(dials=Dials(worker=JobDials(start_after_s=30)))      # slow_to_start
+    FakeBackend(dials=PRESETS["fails_after_connect"])
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+from ...wire.launch import SchedulerLaunch, WorkerLaunch
+from ...wire.reasons import Reason
+from ..clock import Clock, SystemClock
+from .fake_agent import Dial, FakeAgent
+from .protocol import Capabilities, Handle, Job, JobKind, JobState, Refused, Seen, Unavailable
+
+
+@dataclass(frozen=True)
+class JobDials:
+    """How the fake treats one kind of job. Delays in seconds; None: never."""
+
+    submit_takes_s: float = 0.0
+    start_after_s: float = 0.0
+    """How long it waits in the queue."""
+    connect_after_s: float | None = 0.0
+    """From running to calling home (scheduler) or to joining the scheduler (worker)."""
+    end_after_s: float | None = None
+    """From running to ending by itself."""
+    exit_code: int = 1
+    last_lines: str = ""
+    reason: Reason | None = None
+    refuse: str = ""
+    """Refuse the submit for good, with this sentence."""
+    remove_takes_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Dials:
+    """How the fake behaves. `unavailable` set: no call is answered, this is why."""
+
+    scheduler: JobDials = field(default_factory=JobDials)
+    worker: JobDials = field(default_factory=JobDials)
+    unavailable: str = ""
+
+
+PRESETS: Mapping[str, Dials] = {
+    "well": Dials(),
+    "slow_to_start": Dials(scheduler=JobDials(start_after_s=20)),
+    "never_connects": Dials(scheduler=JobDials(connect_after_s=None)),
+    "fails_during_start": Dials(
+        scheduler=JobDials(connect_after_s=None, end_after_s=1, last_lines="ModuleNotFoundError: No module named 'x'")
+    ),
+    "fails_after_connect": Dials(scheduler=JobDials(end_after_s=30, exit_code=-9)),
+    "refused": Dials(scheduler=JobDials(refuse="the queue 'dask' does not exist")),
+    "workers_fail": Dials(
+        worker=JobDials(connect_after_s=None, end_after_s=1, last_lines="ImportError: cannot import name 'y'")
+    ),
+    "workers_get_lost": Dials(worker=JobDials(end_after_s=60, exit_code=-9)),
+}
+
+
+@dataclass
+class Thing:
+    """One job that is out there, or was."""
+
+    job: Job
+    state: JobState = JobState.PENDING
+    exit_code: int | None = None
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    removals: int = 0
+
+
+@dataclass
+class World:
+    """Everything that the fake runs: outlives the backend objects that look at it."""
+
+    things: dict[str, Thing] = field(default_factory=dict)
+    agents: dict[str, FakeAgent] = field(default_factory=dict)
+    watchers: list[asyncio.Queue[str | None]] = field(default_factory=list)
+    dial: Dial | None = None
+    """How agents reach the server; None: they do not call home."""
+
+    def changed(self, cluster: str) -> None:
+        for watcher in self.watchers:
+            watcher.put_nowait(cluster)
+
+
+class FakeBackend:
+    """Runs nothing, and behaves as if it did."""
+
+    def __init__(self, *, world: World | None = None, dials: Dials | None = None, clock: Clock | None = None) -> None:
+        self.world = world or World()
+        self.dials = dials or Dials()
+        self.clock: Clock = clock or SystemClock()
+        self.submits: list[str] = []
+        self._closing: list[asyncio.Queue[str | None]] = []
+
+    async def start(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        for queue in self._closing:
+            queue.put_nowait(None)
+
+    def describe(self) -> Capabilities:
+        return Capabilities(
+            name="fake",
+            enforces_memory=True,
+            enforces_cores=True,
+            separates_users=True,
+            notes=("The fake backend runs nothing: clusters exist in memory only.",),
+        )
+
+    async def submit(self, job: Job) -> AsyncIterator[Handle]:
+        dials = self._dials(job.kind)
+        self._answer()
+        self.submits.append(job.id)
+        if dials.submit_takes_s:
+            await self.clock.sleep(dials.submit_takes_s)
+            self._answer()
+        if dials.refuse:
+            raise Refused(dials.refuse)
+        if job.id not in self.world.things:
+            thing = self.world.things[job.id] = Thing(job)
+            thing.tasks.append(asyncio.create_task(self._live(thing, dials)))
+        yield _handle(job)
+
+    async def observe(self, handles: Sequence[Handle]) -> list[Seen]:
+        self._answer()
+        return [self._seen(handle) for handle in handles]
+
+    async def remove(self, handle: Handle) -> None:
+        self._answer()
+        thing = self.world.things.get(handle.job_id)
+        if thing is None:
+            return
+        thing.removals += 1
+        takes = self._dials(handle.kind).remove_takes_s
+        if takes and thing.state is not JobState.ENDED:
+            await self.clock.sleep(takes)
+        self._end(thing, exit_code=-15)
+
+    async def recover(self) -> list[Handle]:
+        self._answer()
+        return [_handle(thing.job) for thing in self.world.things.values() if thing.state is not JobState.ENDED]
+
+    async def changes(self) -> AsyncIterator[str]:
+        queue: asyncio.Queue[str | None] = asyncio.Queue()
+        self.world.watchers.append(queue)
+        self._closing.append(queue)
+        try:
+            while (cluster := await queue.get()) is not None:
+                yield cluster
+        finally:
+            self.world.watchers.remove(queue)
+            self._closing.remove(queue)
+
+    async def logs(self, cluster: str, job_id: str, *, max_bytes: int = 1_000_000) -> str:
+        thing = self.world.things.get(job_id)
+        if thing is None or thing.job.cluster != cluster:
+            return ""
+        dials = self._dials(thing.job.kind)
+        return f"{job_id}: {thing.state}\n{dials.last_lines}"[-max_bytes:]
+
+    async def forget(self, cluster: str) -> None:
+        for job_id in [key for key, thing in self.world.things.items() if thing.job.cluster == cluster]:
+            del self.world.things[job_id]
+
+    def kill(self, job_id: str, exit_code: int = -9) -> None:
+        """End a job from outside, as a fault would."""
+        self._end(self.world.things[job_id], exit_code=exit_code)
+
+    def _dials(self, kind: JobKind) -> JobDials:
+        return self.dials.scheduler if kind is JobKind.SCHEDULER else self.dials.worker
+
+    def _answer(self) -> None:
+        if self.dials.unavailable:
+            raise Unavailable(self.dials.unavailable)
+
+    def _seen(self, handle: Handle) -> Seen:
+        thing = self.world.things.get(handle.job_id)
+        if thing is None:
+            return Seen(handle.job_id, JobState.ENDED)
+        if thing.state is not JobState.ENDED:
+            host = "127.0.0.1" if thing.state is JobState.RUNNING else ""
+            return Seen(handle.job_id, thing.state, host=host)
+        dials = self._dials(handle.kind)
+        signal = {-9: "SIGKILL", -15: "SIGTERM"}.get(thing.exit_code or 0, "")
+        return Seen(
+            handle.job_id,
+            JobState.ENDED,
+            exit_code=thing.exit_code,
+            signal=signal,
+            reason=dials.reason,
+            log_tail=dials.last_lines,
+        )
+
+    async def _live(self, thing: Thing, dials: JobDials) -> None:
+        if dials.start_after_s:
+            await self.clock.sleep(dials.start_after_s)
+        thing.state = JobState.RUNNING
+        self.world.changed(thing.job.cluster)
+        if dials.end_after_s is not None:
+            thing.tasks.append(asyncio.create_task(self._end_later(thing, dials)))
+        if dials.connect_after_s is None:
+            return
+        if dials.connect_after_s:
+            await self.clock.sleep(dials.connect_after_s)
+        await self._connect(thing)
+
+    async def _end_later(self, thing: Thing, dials: JobDials) -> None:
+        await self.clock.sleep(dials.end_after_s or 0)
+        self._end(thing, exit_code=dials.exit_code)
+
+    async def _connect(self, thing: Thing) -> None:
+        job = thing.job
+        if job.kind is JobKind.WORKER:
+            if agent := self.world.agents.get(job.cluster):
+                await agent.add_worker(_worker_name(job))
+        elif self.world.dial is not None:
+            agent = FakeAgent(cast(SchedulerLaunch, job.launch), self.clock)
+            self.world.agents[job.cluster] = agent
+            self._end(thing, exit_code=await agent.run(self.world.dial))
+
+    def _end(self, thing: Thing, *, exit_code: int) -> None:
+        if thing.state is JobState.ENDED:
+            return
+        thing.state, thing.exit_code = JobState.ENDED, exit_code
+        current = asyncio.current_task()
+        for task in thing.tasks:
+            if task is not current:
+                task.cancel()
+        job = thing.job
+        if job.kind is JobKind.SCHEDULER:
+            self.world.agents.pop(job.cluster, None)
+        elif agent := self.world.agents.get(job.cluster):
+            thing.tasks = [asyncio.create_task(agent.remove_worker(_worker_name(job)))]
+        self.world.changed(job.cluster)
+
+
+def _worker_name(job: Job) -> str:
+    return cast(WorkerLaunch, job.launch)["name"]
+
+
+def _handle(job: Job) -> Handle:
+    return Handle(job_id=job.id, cluster=job.cluster, kind=job.kind, data={"fake": job.id})
