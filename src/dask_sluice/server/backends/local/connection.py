@@ -1,0 +1,80 @@
+"""One connection to a nursery: requests with their answers, and what the nursery tells unasked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from itertools import count
+from typing import Any
+
+from ..protocol import Unavailable
+
+_LONGEST_LINE = 4_000_000
+
+
+class NurseryLost(Unavailable):
+    """The nursery ended, or hung up, before it answered."""
+
+
+class Connection:
+    """A dialled connection. `on_end` is called with each message about an ended child."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, on_end: Callable[[Mapping[str, Any]], None]
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._on_end = on_end
+        self._ids = count(1)
+        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._reading = asyncio.create_task(self._read())
+
+    @classmethod
+    async def dial(cls, path: str, on_end: Callable[[Mapping[str, Any]], None]) -> Connection:
+        """A connection; OSError where no nursery listens."""
+        reader, writer = await asyncio.open_unix_connection(path, limit=_LONGEST_LINE)
+        return cls(reader, writer, on_end)
+
+    @property
+    def is_open(self) -> bool:
+        return not self._reading.done()
+
+    async def request(self, op: str, **fields: Any) -> dict[str, Any]:
+        """The nursery's answer.
+
+        raises  NurseryLost if it ends before it answers
+        """
+        if not self.is_open:
+            raise NurseryLost("the process from which clusters are forked has ended")
+        request_id = next(self._ids)
+        answer = self._waiting[request_id] = asyncio.get_running_loop().create_future()
+        try:
+            self._writer.write(json.dumps({"op": op, "id": request_id, **fields}).encode() + b"\n")
+            return dict(await answer)
+        finally:
+            self._waiting.pop(request_id, None)
+
+    async def close(self) -> None:
+        self._reading.cancel()
+        await asyncio.gather(self._reading, return_exceptions=True)
+
+    async def _read(self) -> None:
+        try:
+            while line := await self._reader.readline():
+                self._take(json.loads(line))
+        except (OSError, ValueError):  # broken off, or something else than a nursery is at the other end
+            pass
+        finally:
+            self._writer.close()
+            for answer in self._waiting.values():
+                if not answer.done():
+                    answer.set_exception(NurseryLost("the process from which clusters are forked ended unexpectedly"))
+
+    def _take(self, message: Mapping[str, Any]) -> None:
+        if message.get("event") == "ended":
+            self._on_end(message)
+            return
+        answer = self._waiting.get(message.get("id", 0))
+        if answer is not None and not answer.done():
+            answer.set_result(dict(message))

@@ -1,0 +1,194 @@
+"""Ending everything that a job started, and nothing else.
+
+A job leads its own session. Its processes are those of that session, their children, and those which left the
+session but carry the job's launch file in their environment. Nobody is signalled by number alone: a process must
+have started when it should have, and as root it must belong to the account that the job runs as, because marks
+and numbers pass through files and processes of users, who could name any other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ....wire.launch import LAUNCH_VARIABLE
+from ....wire.processes import ZOMBIE, ProcessStat, is_alive, process_ids, process_stat
+from ..protocol import Unavailable
+
+_ROUNDS = 5
+"""How often to look again for processes forked while their siblings were being killed."""
+_KILL_TAKES_S = 5.0
+
+
+@dataclass(frozen=True)
+class Session:
+    """A job's processes, named by the first one: when it started, and as whom it runs."""
+
+    pid: int
+    start_time: str
+    uid: int
+    launch: str
+
+    @property
+    def leader_is_alive(self) -> bool:
+        return is_alive(self.pid, self.start_time)
+
+
+@dataclass(frozen=True)
+class _Target:
+    pid: int
+    start_time: str
+    uid: int
+
+
+async def end_sessions(sessions: Sequence[Session], grace_s: float) -> None:
+    """Ask the leaders to end, then kill them and all that they left. Gone already is success.
+
+    raises  Unavailable where something cannot be killed, as when it hangs in the kernel
+    """
+    leaders = [_Target(session.pid, session.start_time, session.uid) for session in sessions]
+    await _signal_and_wait(leaders, signal.SIGTERM, grace_s)
+    for _ in range(_ROUNDS):
+        members = await asyncio.to_thread(_members, sessions)
+        if not members:
+            return
+        await _signal_and_wait(members, signal.SIGKILL, _KILL_TAKES_S)
+    raise Unavailable(f"processes {[member.pid for member in members]} do not end although they were killed")
+
+
+def _members(sessions: Sequence[Session]) -> list[_Target]:
+    """Every living process of these jobs, found by one look at all processes."""
+    found = {pid: stat for pid in process_ids() if (stat := _readable_stat(pid)) is not None}
+    by_leader = {session.pid: session for session in sessions if not _is_reused(session, found)}
+    by_mark = {f"{LAUNCH_VARIABLE}={session.launch}".encode(): session for session in sessions}
+    owners: dict[int, Session] = {}
+    for pid, stat in found.items():
+        session = by_leader.get(stat.session) or _by_environment(pid, by_mark)
+        if session is not None:
+            owners[pid] = session
+    _add_descendants(owners, found.values())
+    return [
+        _Target(pid, found[pid].start_time, session.uid)
+        for pid, session in owners.items()
+        if found[pid].state != ZOMBIE and _belongs_to(pid, session.uid)
+    ]
+
+
+def _is_reused(session: Session, found: dict[int, ProcessStat]) -> bool:
+    """Whether the session is long over: while one process of it lives, its number is given to no new one."""
+    present = found.get(session.pid)
+    return present is not None and present.start_time != session.start_time
+
+
+def _readable_stat(pid: int) -> ProcessStat | None:
+    try:
+        return process_stat(pid)
+    except PermissionError:  # hidden from us (hidepid), so not ours
+        return None
+
+
+def _by_environment(pid: int, by_mark: dict[bytes, Session]) -> Session | None:
+    """The job whose launch file a program was started with (Linux only)."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            text = file.read()
+    except OSError:  # another account's, gone, or no /proc
+        return None
+    if LAUNCH_VARIABLE.encode() not in text:
+        return None
+    return next((by_mark[entry] for entry in text.split(b"\0") if entry in by_mark), None)
+
+
+def _add_descendants(owners: dict[int, Session], found: Iterable[ProcessStat]) -> None:
+    children: dict[int, list[int]] = {}
+    for stat in found:
+        children.setdefault(stat.parent, []).append(stat.pid)
+    waiting = list(owners)
+    while waiting:
+        parent = waiting.pop()
+        for pid in children.get(parent, []):
+            if pid not in owners:
+                owners[pid] = owners[parent]
+                waiting.append(pid)
+
+
+def _belongs_to(pid: int, uid: int) -> bool:
+    """Whether a process runs as this account. Asked as root only: anyone else can signal nothing but his own."""
+    if os.geteuid() != 0 or not sys.platform.startswith("linux"):
+        return True
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            line = next(line for line in file if line.startswith("Uid:"))
+    except OSError:
+        return False
+    return int(line.split()[1]) == uid
+
+
+async def _signal_and_wait(targets: Sequence[_Target], number: signal.Signals, most_s: float) -> None:
+    """Signal each process if it is still the one meant, and return when all have ended or time is up."""
+    ends = [end for target in targets if (end := _signal(target, number)) is not None]
+    if not ends:
+        return
+    _, pending = await asyncio.wait(ends, timeout=most_s)
+    for end in pending:
+        end.cancel()
+    await asyncio.gather(*pending, return_exceptions=True)
+
+
+def _signal(target: _Target, number: signal.Signals) -> asyncio.Future[None] | None:
+    """Signal a process; a future of its end, or None if it is not there."""
+    if not hasattr(os, "pidfd_open"):
+        return _signal_by_number(target, number)
+    try:
+        fd = os.pidfd_open(target.pid)
+    except ProcessLookupError:
+        return None
+    try:
+        # From here the descriptor stands for one process: if it is the right one now, it stays so.
+        if not is_alive(target.pid, target.start_time) or not _belongs_to(target.pid, target.uid):
+            os.close(fd)
+            return None
+        signal.pidfd_send_signal(fd, number)
+    except ProcessLookupError:
+        os.close(fd)
+        return None
+    return _end_of(fd)
+
+
+def _end_of(fd: int) -> asyncio.Future[None]:
+    """A future of the end of the process that `fd` stands for; closes it."""
+    loop = asyncio.get_running_loop()
+    end: asyncio.Future[None] = loop.create_future()
+
+    def ended() -> None:
+        if not end.done():
+            end.set_result(None)
+
+    loop.add_reader(fd, ended)
+
+    def let_go(_: asyncio.Future[None]) -> None:
+        loop.remove_reader(fd)
+        os.close(fd)
+
+    end.add_done_callback(let_go)
+    return end
+
+
+def _signal_by_number(target: _Target, number: signal.Signals) -> asyncio.Future[None] | None:
+    """Where the system has no process descriptors (macOS): look, signal, and look again until it is gone."""
+    if not is_alive(target.pid, target.start_time):
+        return None
+    try:
+        os.kill(target.pid, number)
+    except ProcessLookupError:
+        return None
+
+    async def gone() -> None:
+        while is_alive(target.pid, target.start_time):  # noqa: ASYNC110 - nothing tells, so nothing to wait for
+            await asyncio.sleep(0.05)
+
+    return asyncio.ensure_future(gone())
