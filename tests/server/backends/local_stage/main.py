@@ -11,7 +11,8 @@ import signal
 import subprocess
 import sys
 import threading
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 
 def run(launch_path: str) -> int:
@@ -64,12 +65,12 @@ def report(_: Any) -> int:
     import random
 
     with open("/proc/self/status") as file:
-        status = dict(line.rstrip().split(":\t", 1) for line in file if ":\t" in line)
+        status = dict(line.rstrip("\n").split(":", 1) for line in file)
     found = {
         "uids": status["Uid"].split(),
         "gids": status["Gid"].split(),
         "groups": status["Groups"].split(),
-        "umask": status["Umask"],
+        "umask": status["Umask"].strip(),
         "pid": os.getpid(),
         "session": os.getsid(0),
         "cwd": os.getcwd(),
@@ -87,7 +88,7 @@ def report(_: Any) -> int:
     return 0
 
 
-PLAYS: "dict[str, Callable[[Any], int]]" = {
+PLAYS: dict[str, Callable[[Any], int]] = {
     "stay": stay,
     "family": family,
     "stubborn": stubborn,

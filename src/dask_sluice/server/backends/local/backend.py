@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,17 +47,20 @@ class LocalBackend:
         self._over: set[str] = set()
         """Jobs that ended and left nothing behind."""
         self._watchers: set[asyncio.Queue[str | None]] = set()
-        self._background: set[asyncio.Task[None]] = set()
+        self._looking: asyncio.Task[None] | None = None
+        self._cleaning: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         self._directories.prepare(open_to_others=may_change_accounts())
         await self._nurseries.start()
-        self._in_background(self._look_for_ever())
+        self._looking = asyncio.create_task(self._look_for_ever())
 
     async def close(self) -> None:
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+        if unfinished := {*self._forking.values(), *self._cleaning}:
+            await asyncio.wait(unfinished, timeout=self._settings.stop_grace_s)
         await self._nurseries.close()
         for watcher in self._watchers:
             watcher.put_nowait(None)
@@ -94,7 +97,9 @@ class LocalBackend:
             handle = await asyncio.shield(forking)
         except asyncio.CancelledError:
             # Nobody gets the handle of what is being forked just now, so nobody else could end it.
-            self._in_background(self._end_unwanted(forking))
+            cleaning = asyncio.create_task(self._end_unwanted(forking))
+            self._cleaning.add(cleaning)
+            cleaning.add_done_callback(self._cleaning.discard)
             raise
         yield handle
 
@@ -258,8 +263,3 @@ class LocalBackend:
         if cluster is not None:
             for watcher in self._watchers:
                 watcher.put_nowait(cluster)
-
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)

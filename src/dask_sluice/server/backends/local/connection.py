@@ -11,6 +11,7 @@ from typing import Any
 from ..protocol import Unavailable
 
 _LONGEST_LINE = 4_000_000
+_ANSWER_TAKES_S = 15.0
 
 
 class NurseryLost(Unavailable):
@@ -40,10 +41,10 @@ class Connection:
     def is_open(self) -> bool:
         return not self._reading.done()
 
-    async def request(self, op: str, **fields: Any) -> dict[str, Any]:
+    async def request(self, op: str, *, timeout_s: float = _ANSWER_TAKES_S, **fields: Any) -> dict[str, Any]:
         """The nursery's answer.
 
-        raises  NurseryLost if it ends before it answers
+        raises  NurseryLost if it ends before it answers, Unavailable if it takes too long
         """
         if not self.is_open:
             raise NurseryLost("the process from which clusters are forked has ended")
@@ -51,7 +52,12 @@ class Connection:
         answer = self._waiting[request_id] = asyncio.get_running_loop().create_future()
         try:
             self._writer.write(json.dumps({"op": op, "id": request_id, **fields}).encode() + b"\n")
-            return dict(await answer)
+            async with asyncio.timeout(timeout_s):
+                return dict(await answer)
+        except TimeoutError as error:
+            raise Unavailable(
+                f"the process from which clusters are forked did not answer in {timeout_s:g} s"
+            ) from error
         finally:
             self._waiting.pop(request_id, None)
 

@@ -164,7 +164,7 @@ class Nurseries:
         except asyncio.CancelledError:
             _end(await spawning, socket_path)
             raise
-        except (NurseryLost, TimeoutError) as error:
+        except Unavailable as error:
             _end(process, socket_path)
             raise _could_not_start(purpose, self._log_of(purpose)) from error
         except OSError as error:
@@ -179,8 +179,7 @@ class Nurseries:
         """A connection to a nursery that has answered, so is warm."""
         connection = await Connection.dial(str(socket_path), self._on_end)
         try:
-            async with asyncio.timeout(self._settings.environment_timeout_s):
-                await connection.request("ping")
+            await connection.request("ping", timeout_s=self._settings.environment_timeout_s)
         except BaseException:
             await connection.close()
             raise
@@ -227,11 +226,10 @@ class Nurseries:
             _forget(socket_path)
             return
         try:
-            async with asyncio.timeout(_FIND_AGAIN_S):
-                # One without a note beside it was still warming when its server was killed: of no use to anyone.
-                await connection.request("ping" if _note(socket_path).exists() else "quit")
+            # One without a note beside it was still warming when its server was killed: of no use to anyone.
+            await connection.request("ping" if _note(socket_path).exists() else "quit", timeout_s=_FIND_AGAIN_S)
             state = json.loads(_note(socket_path).read_text())
-        except (OSError, NurseryLost, TimeoutError):
+        except (OSError, Unavailable):
             await connection.close()
             return
         purpose, environment = Purpose(**state["purpose"]), Environment(**state["environment"])
@@ -266,12 +264,11 @@ class Nurseries:
     async def _quit(self, nursery: Nursery) -> bool:
         """Whether it is over: not while it has children."""
         try:
-            async with asyncio.timeout(_FIND_AGAIN_S):
-                answer = await nursery.connection.request("quit")
-        except TimeoutError:
-            return False
+            answer = await nursery.connection.request("quit", timeout_s=_FIND_AGAIN_S)
         except NurseryLost:
             answer = {"quitting": True}
+        except Unavailable:
+            return False
         if "quitting" in answer:
             await nursery.connection.close()
             _forget(nursery.socket_path)
