@@ -1,0 +1,154 @@
+"""The settings explained: what each key accepts, the reference page, and what a file came to.
+
+All is read off the schema, so that no setting can be without its line here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from .settings_schema import Settings
+
+Schema = Mapping[str, Any]
+
+_HEAD = """\
+# Configuration
+
+Every setting of `dask-sluice serve --config FILE`, as `dask-sluice config-reference` prints it. The file is YAML;
+without one everything has its default and the server works. An unknown key stops the server, naming the file, the
+line and the nearest key there is. Relative paths count from the folder of the file. `dask-sluice check-config FILE`
+reads a file and prints what it comes to, without starting anything.
+
+```yaml
+listen:
+  address: 0.0.0.0
+authenticator:
+  kind: basic
+  basic:
+    users:
+      alice: "scrypt$15$8$1$..."      # dask-sluice hash-password
+limits:
+  cluster_max_workers: 20
+```
+"""
+
+
+@cache
+def _document() -> Schema:
+    return Settings.model_json_schema()
+
+
+def schema_at(path: Sequence[str | int]) -> Schema | None:
+    """The schema of the key at `path`, or None where there is no such key."""
+    here: Schema = _document()
+    for part in path:
+        here = _followed(here)
+        if isinstance(part, int):
+            inner = here.get("items")
+        elif "properties" in here:
+            inner = here["properties"].get(part)
+        else:
+            inner = here.get("additionalProperties")
+        if not isinstance(inner, Mapping):
+            return None
+        here = inner
+    return here
+
+
+def keys_at(path: Sequence[str | int]) -> list[str]:
+    """The keys that the section at `path` knows."""
+    here = schema_at(path)
+    return list(_followed(here).get("properties", {})) if here is not None else []
+
+
+def accepts(schema: Schema) -> str:
+    """What a key accepts, in words: `a whole number from 0 to 65535`."""
+    if "enum" in schema:
+        return "one of " + ", ".join(repr(value) for value in schema["enum"])
+    if "anyOf" in schema:
+        return " or ".join(accepts(part) for part in schema["anyOf"])
+    here = _followed(schema)
+    kind = here.get("type")
+    if kind in ("integer", "number"):
+        return ("a whole number" if kind == "integer" else "a number") + _bounds(here)
+    if kind == "array":
+        return "a list" if "items" not in here else f"a list, each {accepts(here['items'])}"
+    words = {"string": "text", "boolean": "true or false", "null": "null", "object": "keys with values"}
+    return "a path" if here.get("format") in ("path", "file-path") else words.get(str(kind), "anything")
+
+
+def is_secret(schema: Schema) -> bool:
+    """Whether a value must never be shown."""
+    return any(part.get("format") == "password" for part in (schema, *schema.get("anyOf", ())))
+
+
+def reference() -> str:
+    """The reference page, markdown."""
+    lines = [_HEAD]
+    for path, section in _sections((), _document()):
+        if path:
+            lines += ["", f"## {'.'.join(path)}", "", _one_line(section.get("description", "")), ""]
+        plain = {key: value for key, value in section["properties"].items() if not _is_section(value)}
+        if plain:
+            lines += ["| key | accepts | default | what it does |", "|---|---|---|---|"]
+            lines += [_row(".".join((*path, key)), value, key) for key, value in plain.items()]
+    return "\n".join(lines).replace("\n\n\n", "\n\n") + "\n"
+
+
+def describe(settings: Settings) -> str:
+    """What the settings come to, one `key = value` a line, secrets masked."""
+    values = settings.model_dump(mode="json")
+    return "\n".join(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in _flat((), values)) + "\n"
+
+
+def _flat(path: tuple[str, ...], value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _flat((*path, str(key)), inner)
+    else:
+        yield ".".join(path), sorted(value) if path == ("authenticator", "admins") else value
+
+
+def _sections(path: tuple[str, ...], schema: Schema) -> Iterator[tuple[tuple[str, ...], Schema]]:
+    here = _followed(schema)
+    yield path, {**here, "description": schema.get("description", here.get("description", ""))}
+    for key, inner in here["properties"].items():
+        if _is_section(inner):
+            yield from _sections((*path, key), inner)
+
+
+def _row(name: str, schema: Schema, key: str) -> str:
+    default = "-" if "default" not in schema else f"`{json.dumps(schema['default'])}`"
+    what = _one_line(schema.get("description", ""))
+    return f"| `{name}` | {accepts(schema)} | {default} | {what} |".replace("\\|", "|")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _is_section(schema: Schema) -> bool:
+    return "properties" in _followed(schema)
+
+
+def _followed(schema: Schema) -> Schema:
+    """`schema`, or the one that it refers to or wraps as its only alternative to null."""
+    if "anyOf" in schema:
+        parts = [part for part in schema["anyOf"] if part.get("type") != "null"]
+        return _followed(parts[0]) if len(parts) == 1 else schema
+    if "$ref" in schema:
+        found: Schema = _document()["$defs"][schema["$ref"].rsplit("/", 1)[1]]
+        return found
+    return schema
+
+
+def _bounds(schema: Schema) -> str:
+    least, above, most = (schema.get(key) for key in ("minimum", "exclusiveMinimum", "maximum"))
+    if least is not None and most is not None:
+        return f" from {least:g} to {most:g}"
+    if above is not None:
+        return f" above {above:g}"
+    return f", at least {least:g}" if least is not None else f", at most {most:g}" if most is not None else ""

@@ -1,0 +1,339 @@
+"""Every setting of the server: one schema, from which validation, `--help` and the reference page come.
+
+The docstring under a field is its description: what it does, unit, why the default. Nothing is read from
+the environment and nothing is accepted in silence: what is not here is refused (`settings_file.py`).
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, model_validator
+
+from .backends.local.settings import LocalSettings
+from .identity.names import is_user_name
+from .identity.passwords import is_hash
+
+BUILT_IN_BACKENDS = ("local", "fake")
+BUILT_IN_AUTHENTICATORS = ("token", "basic")
+_DOTTED = re.compile(r"[A-Za-z_][\w.]*(:[A-Za-z_]\w*)?")
+
+
+def _anchored(path: Path, info: ValidationInfo) -> Path:
+    """A relative path is meant from the folder of the file that names it, not from wherever we were started."""
+    base = (info.context or {}).get("base")
+    path = path.expanduser()
+    return base / path if base is not None else path.absolute()
+
+
+def _existing_file(path: Path) -> Path:
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    return path
+
+
+def _prefix(value: str) -> str:
+    if value and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value):
+        raise ValueError("must be empty or a path such as '/dask': a leading slash, no trailing one")
+    return value
+
+
+def _url(value: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", value):
+        raise ValueError("must be an address such as 'https://dask.example.org'")
+    return value.rstrip("/")
+
+
+def _host_and_port(value: str) -> str:
+    if not re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}", value):
+        raise ValueError("must be a host and a port such as 'dask.example.org:8786'")
+    return value
+
+
+def _user(value: str) -> str:
+    if not is_user_name(value):
+        raise ValueError("a user name has letters, digits and . _ @ + - only, and does not start with a sign")
+    return value
+
+
+def _hash(value: SecretStr) -> SecretStr:
+    if not is_hash(value.get_secret_value()):
+        raise ValueError("must be the hash of a password, as `dask-sluice hash-password` prints it")
+    return value
+
+
+def _kind(value: str) -> str:
+    if not _DOTTED.fullmatch(value):
+        raise ValueError("must be a short name or an import path such as 'package.module:Class'")
+    return value
+
+
+def _only_used(kind: str, name: str, given: bool) -> None:
+    if given and kind != name:
+        raise ValueError(f"has settings for {name!r}, but its kind is {kind!r}: remove the one or change the other")
+
+
+def _free_settings(kind: str, built_in: tuple[str, ...], settings: dict[str, Any]) -> None:
+    if settings and kind in built_in:
+        raise ValueError(f"'settings' is for import paths; the settings of {kind!r} go into a section {kind!r}")
+
+
+AnchoredPath = Annotated[Path, AfterValidator(_anchored)]
+ExistingFile = Annotated[Path, AfterValidator(_anchored), AfterValidator(_existing_file)]
+Kind = Annotated[str, AfterValidator(_kind)]
+UserName = Annotated[str, AfterValidator(_user)]
+PasswordHash = Annotated[SecretStr, AfterValidator(_hash)]
+Seconds = Annotated[float, Field(gt=0)]
+SecondsOrNever = Annotated[float, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """What all sections have in common: immutable, and no key that is not known."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False, str_strip_whitespace=True
+    )
+
+
+class Listen(Section):
+    """Where the server is reached. One port carries the API, the page, dashboards and Dask's own traffic."""
+
+    address: str = "127.0.0.1"
+    """Address to listen on. The default is this machine only; `0.0.0.0` or `::` is every network it is in."""
+    port: int = Field(8000, ge=0, le=65535)
+    """Port to listen on; 0 takes any free one, and the `ready:` line says which."""
+    prefix: Annotated[str, AfterValidator(_prefix)] = ""
+    """Path under which everything is reached, where another web server passes only a part on: `/dask`."""
+    tls_certificate: ExistingFile | None = None
+    """File with the certificate chain (PEM) for https; without one the API and the page are plain http.
+    Dask's traffic is always encrypted, with certificates of its own."""
+    tls_key: ExistingFile | None = None
+    """File with the private key (PEM) of `tls_certificate`."""
+    public_url: Annotated[str, AfterValidator(_url)] | None = None
+    """Address that people use, where it differs from what the server sees, prefix included. Links are built on it."""
+    dask_address: Annotated[str, AfterValidator(_host_and_port)] | None = None
+    """`host:port` for Dask's traffic where a load balancer gives it another address than the API."""
+    proxy_processes: int = Field(1, ge=1, le=64)
+    """How many proxy processes share the port. One carries several Gbit/s; more help where one core is not enough."""
+    max_connections_per_address: int = Field(1000, ge=1)
+    """Connections that one client address may hold open. A notebook needs about ten; a shared login node needs many."""
+    hello_timeout_s: Seconds = 10.0
+    """Seconds that a client has to say what it wants after connecting; slower ones are cut off."""
+
+    @model_validator(mode="after")
+    def _certificate_with_key(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key belong together: give both or neither")
+        return self
+
+
+class Basic(Section):
+    """Log in by user name and password."""
+
+    password: SecretStr | None = None
+    """One password for everybody: any user name is accepted with it. Only for trying things out among friends:
+    people can then pass for one another."""
+    users: dict[UserName, PasswordHash] = {}
+    """User names and the hashes of their passwords, as `dask-sluice hash-password` prints them."""
+
+    @model_validator(mode="after")
+    def _one_of_the_two(self) -> Self:
+        if (self.password is None) == (not self.users):
+            raise ValueError("give either users (names and password hashes) or one shared password")
+        return self
+
+
+class Authenticator(Section):
+    """Who may come in, and how they show who they are."""
+
+    kind: Kind = "token"
+    """`token`: one token, printed at the start, for the account that runs the server. `basic`: user names and
+    passwords. Or the import path of an authenticator: `package.module:Class`."""
+    basic: Basic | None = None
+    """Settings of `basic`."""
+    settings: dict[str, Any] = {}
+    """Keyword arguments for an authenticator given by import path."""
+    admins: frozenset[UserName] = frozenset()
+    """Names of those who may see and stop everybody's clusters."""
+    session_s: Seconds = 14 * 86400.0
+    """Seconds that a browser stays logged in. Two weeks: a notebook left over a holiday still works."""
+
+    @model_validator(mode="after")
+    def _settings_fit_the_kind(self) -> Self:
+        if self.kind == "basic" and self.basic is None:
+            raise ValueError("kind 'basic' needs the section 'basic' with users or a password")
+        _only_used(self.kind, "basic", self.basic is not None)
+        _free_settings(self.kind, BUILT_IN_AUTHENTICATORS, self.settings)
+        return self
+
+
+class FakeBackend(Section):
+    """A backend that runs nothing and behaves as if it did: for trying the server, the page and clients."""
+
+    preset: Literal[
+        "well",
+        "slow_to_start",
+        "never_connects",
+        "fails_during_start",
+        "fails_after_connect",
+        "refused",
+        "workers_fail",
+        "workers_get_lost",
+    ] = "well"
+    """What goes wrong, if anything."""
+
+
+class Backend(Section):
+    """Where clusters run."""
+
+    kind: Kind = "local"
+    """`local`: processes on this machine. `fake`: nowhere. Or the import path of a backend: `package.module:Class`."""
+    local: LocalSettings = LocalSettings()
+    """Settings of `local`."""
+    fake: FakeBackend = FakeBackend()
+    """Settings of `fake`."""
+    settings: dict[str, Any] = {}
+    """Keyword arguments for a backend given by import path."""
+
+    @model_validator(mode="after")
+    def _settings_fit_the_kind(self) -> Self:
+        for name in BUILT_IN_BACKENDS:
+            _only_used(self.kind, name, name in self.model_fields_set)
+        _free_settings(self.kind, BUILT_IN_BACKENDS, self.settings)
+        return self
+
+
+class Number(Section):
+    """An option that users choose within bounds."""
+
+    default: float
+    """What a cluster gets whose user does not choose."""
+    minimum: float
+    """The least that may be chosen."""
+    maximum: float | None = None
+    """The most that may be chosen; null sets no bound of its own."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.minimum <= self.default or (self.maximum is not None and self.default > self.maximum):
+            raise ValueError("must keep minimum <= default <= maximum")
+        return self
+
+
+class Cores(Number):
+    """Cores of one worker."""
+
+    default: float = Field(1.0, gt=0)
+    """What a worker has if its user does not choose. One: the fairest share where many work on one machine."""
+    minimum: float = Field(0.1, gt=0)
+    """The least that may be chosen."""
+
+
+class Memory(Number):
+    """Memory of one worker, in GiB. A worker that needs more is ended and started anew by its nanny."""
+
+    default: float = Field(2.0, gt=0)
+    """What a worker has if its user does not choose, in GiB. Dask's own parts use a tenth of it."""
+    minimum: float = Field(0.25, gt=0)
+    """The least that may be chosen, in GiB: below it Dask hardly starts."""
+
+
+class Threads(Section):
+    """Threads of one worker: how many tasks it runs at a time."""
+
+    default: int = Field(0, ge=0)
+    """What a worker has if its user does not choose. 0: one for each core."""
+    minimum: int = Field(0, ge=0)
+    """The least that may be chosen; 0 stands for one for each core."""
+    maximum: int | None = Field(None, ge=1)
+    """The most that may be chosen; null sets no bound."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.minimum > self.default or (self.maximum is not None and self.default > self.maximum):
+            raise ValueError("must keep minimum <= default <= maximum")
+        return self
+
+
+class Environment(Section):
+    """Python environments in which clusters run."""
+
+    default: str = ""
+    """Path of the environment (venv, conda prefix or interpreter) for users who do not choose; empty: the server's."""
+    allowed: tuple[str, ...] | None = None
+    """Paths that may be chosen, `*` standing for anything within a name: `/opt/envs/*`. Null allows any path:
+    what runs in it has the cluster's rights and no more."""
+
+
+class Options(Section):
+    """What users may choose for their clusters, and within which bounds."""
+
+    worker_cores: Cores = Cores()
+    """Cores of one worker."""
+    worker_memory: Memory = Memory()
+    """Memory of one worker, in GiB."""
+    worker_threads: Threads = Threads()
+    """Threads of one worker."""
+    environment: Environment = Environment()
+    """Python environments in which clusters run."""
+
+
+class Limits(Section):
+    """What nobody may exceed."""
+
+    cluster_max_workers: int = Field(100, ge=1)
+    """Workers of one cluster. There is always a limit, so that a slip of the finger does not fill the machine."""
+
+
+class Timeouts(Section):
+    """How long things may take before the server does something about it. All in seconds."""
+
+    scheduler_start_s: Seconds = 60.0
+    """From submitting a scheduler to its call home; then the cluster fails. Raise it for slow network disks."""
+    worker_start_s: Seconds = 60.0
+    """From submitting a worker until it is connected to its scheduler; then it is given up and another is tried."""
+    idle_s: SecondsOrNever = 0.0
+    """A cluster without work for so long is stopped. 0: never, since results kept in its memory would be lost."""
+    retire_s: Seconds = 300.0
+    """How long moving its data away may take before a surplus worker is ended all the same."""
+    scheduler_lost_s: Seconds = 900.0
+    """How long a running scheduler may be out of touch with the server before its cluster is given up."""
+    ended_kept_s: Seconds = 7 * 86400.0
+    """How long clusters that have ended stay on record, with their events and logs. A week: a failure at the weekend
+    can still be read on Monday."""
+
+
+class Log(Section):
+    """What the server writes to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least important lines that are still written."""
+    format: Literal["text", "json"] = "text"
+    """`text` for people, `json` (one object a line) for programs."""
+
+
+class Settings(Section):
+    """Everything that can be set. Without a file all of it has its default, and the server works."""
+
+    listen: Listen = Listen()
+    """Where the server is reached."""
+    data_dir: AnchoredPath | None = None
+    """Folder for the database, the login token, logs and clusters' files. Null: the account's usual place for data."""
+    authenticator: Authenticator = Authenticator()
+    """Who may come in."""
+    backend: Backend = Backend()
+    """Where clusters run."""
+    options: Options = Options()
+    """What users may choose."""
+    limits: Limits = Limits()
+    """What nobody may exceed."""
+    timeouts: Timeouts = Timeouts()
+    """How long things may take."""
+    on_stop: Literal["stop_clusters", "keep_clusters"] = "stop_clusters"
+    """What becomes of running clusters when the server is asked to stop. `stop_clusters` leaves nothing behind, as one
+    expects of a server started in a terminal; `keep_clusters` lets them compute on, and the next start finds them
+    again. A server that is killed always leaves them running."""
+    log: Log = Log()
+    """What is written to standard error."""
