@@ -104,8 +104,6 @@ class SchedulerRecord:
     dashboard_port: int | None = None
     linked_at: float | None = None
     """Since when its agent is linked; None while it is not."""
-    unlinked_at: float | None = None
-    """Since when the link is gone, after there was one."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +183,8 @@ class Observation:
     hello: AgentHello | None = None
     """Set while the agent is linked."""
     report: AgentReport | None = None
+    unlinked_since: float | None = None
+    """Since when there is no link, as this server knows; None while there is one."""
 
     @property
     def linked(self) -> bool:

@@ -23,6 +23,7 @@ class ReasonCode(str, Enum):
     SCHEDULER_START_FAILED = "scheduler_start_failed"
     SCHEDULER_START_TIMEOUT = "scheduler_start_timeout"
     SCHEDULER_ENDED = "scheduler_ended"
+    SCHEDULER_CLOSED = "scheduler_closed"
     SCHEDULER_LINK_LOST = "scheduler_link_lost"
     SCHEDULER_LINK_BACK = "scheduler_link_back"
     BACKEND_REFUSED = "backend_refused"
@@ -81,6 +82,7 @@ CATALOGUE: Mapping[ReasonCode, ReasonText] = {
         "the scheduler ended unexpectedly: {how}{last_lines}",
         "Results held by its workers are gone. Start a new cluster; a larger scheduler helps if memory ran out.",
     ),
+    ReasonCode.SCHEDULER_CLOSED: ReasonText("the scheduler was closed by a client (Client.shutdown)"),
     ReasonCode.SCHEDULER_LINK_LOST: ReasonText("the scheduler's connection to the server broke; it keeps working"),
     ReasonCode.SCHEDULER_LINK_BACK: ReasonText("the scheduler is connected to the server again"),
     ReasonCode.BACKEND_REFUSED: ReasonText("the {backend} backend refused to start {what}: {message}"),

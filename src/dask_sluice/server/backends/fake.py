@@ -18,7 +18,7 @@ from typing import cast
 from ...wire.launch import SchedulerLaunch, WorkerLaunch
 from ...wire.reasons import Reason
 from ..clock import Clock, SystemClock
-from .fake_agent import Dial, FakeAgent
+from .fake_agent import Dial, FakeAgent, Line
 from .protocol import Capabilities, Handle, Job, JobKind, JobState, Refused, Seen, Unavailable
 
 
@@ -86,6 +86,10 @@ class World:
     watchers: list[asyncio.Queue[str | None]] = field(default_factory=list)
     dial: Dial | None = None
     """How agents reach the server; None: they do not call home."""
+
+    async def call_home(self, launch: SchedulerLaunch) -> Line | None:
+        """Reach whatever server is there now."""
+        return await self.dial(launch) if self.dial is not None else None
 
     def changed(self, cluster: str) -> None:
         for watcher in self.watchers:
@@ -224,10 +228,10 @@ class FakeBackend:
         if job.kind is JobKind.WORKER:
             if agent := self.world.agents.get(job.cluster):
                 await agent.add_worker(_worker_name(job))
-        elif self.world.dial is not None:
+        else:
             agent = FakeAgent(cast(SchedulerLaunch, job.launch), self.clock)
             self.world.agents[job.cluster] = agent
-            self._end(thing, exit_code=await agent.run(self.world.dial))
+            self._end(thing, exit_code=await agent.run(self.world.call_home))
 
     def _end(self, thing: Thing, *, exit_code: int) -> None:
         if thing.state is JobState.ENDED:

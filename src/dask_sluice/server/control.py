@@ -1,0 +1,209 @@
+"""What people can ask of the server. Every call asks `policy` first, writes what is wanted, and returns.
+
+Nothing here starts or ends anything: the loop does, once it is written. The HTTP routes call this class
+and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any
+
+from ..wire.api import Credentials
+from ..wire.errors import ClusterNotRunning, RequestInvalid
+from ..wire.options import Option
+from ..wire.reasons import Reason, ReasonCode
+from ..wire.states import ClusterState
+from . import wishes
+from .backends.protocol import Backend, ChecksEnvironments, ReadsLogs
+from .certificates import Role, issue, new_authority
+from .changes import Changes
+from .clock import Clock
+from .decision import Change, plain
+from .model import Caller, ClusterRecord, Event, JobRecord, SchedulerRecord, Wanted, WorkerRecord
+from .policy import Action, Policy, check, cluster_name
+from .store import Secrets, Store
+
+SHOWN = tuple(state for state in ClusterState if not state.is_final)
+LOG_BYTES = 10_000_000
+
+
+class Control:
+    """Clusters, as their owners and administrators see and steer them."""
+
+    def __init__(self, store: Store, policy: Policy, backend: Backend, changes: Changes, clock: Clock) -> None:
+        self._store = store
+        self._policy = policy
+        self._backend = backend
+        self._changes = changes
+        self._clock = clock
+
+    async def options(self, caller: Caller) -> Sequence[Option]:
+        """What this caller may choose for a cluster."""
+        return self._policy.options(caller)
+
+    async def create(
+        self, caller: Caller, options: Mapping[str, Any], idempotency_key: str | None
+    ) -> tuple[ClusterRecord, bool]:
+        """The record, and whether it is new (False: the key was used before for the same request)."""
+        spec = self._policy.resolve(caller, cluster_name(caller.name, secrets.token_hex(4)), options)
+        if isinstance(self._backend, ChecksEnvironments):
+            await self._backend.check_environment(spec.environment, caller.name)
+        now = self._clock.now()
+        reason = Reason(ReasonCode.CREATED)
+        record = ClusterRecord(
+            spec=spec,
+            wanted=Wanted(),
+            state=ClusterState.PENDING,
+            reason=reason,
+            version=1,
+            created_at=now,
+            scheduler=SchedulerRecord(JobRecord(f"{spec.name}-scheduler")),
+        )
+        told = plain(ReasonCode.CREATED, state=str(record.state))
+        created = Event(now, spec.name, "cluster", "cluster", told)
+        authority = new_authority(spec.name, now)
+        secret = Secrets(secrets.token_urlsafe(32), authority.certificate, authority.key)
+        idempotency = (idempotency_key, _digest(options)) if idempotency_key else None
+        return await self._store.create(Change(record, (created,)), secret, idempotency)
+
+    async def clusters(
+        self, caller: Caller, states: Sequence[ClusterState] | None = None, *, everyone: bool = False
+    ) -> list[ClusterRecord]:
+        """Newest first; by default those that have not ended. `everyone`: of all owners, for administrators."""
+        owner = None if everyone and caller.is_admin else caller.name
+        return await self._store.clusters(owner, SHOWN if states is None else states)
+
+    async def cluster(self, caller: Caller, name: str) -> ClusterRecord:
+        return await self._get(caller, Action.SEE, name)
+
+    async def wait(self, caller: Caller, name: str, *, after_version: int, timeout_s: float) -> ClusterRecord:
+        """The record as soon as its version exceeds `after_version`, or as it is after `timeout_s`."""
+        with self._changes.of_cluster(name) as changed:
+            record = await self.cluster(caller, name)
+            try:
+                async with asyncio.timeout(timeout_s):
+                    while record.version <= after_version and not record.state.is_final:
+                        await changed.wait()
+                        changed.clear()
+                        record = await self.cluster(caller, name)
+            except TimeoutError:
+                pass
+            return record
+
+    async def scale(self, caller: Caller, name: str, count: int) -> tuple[ClusterRecord, str]:
+        """Record, and a sentence where a limit changed the count. A starting cluster keeps the number."""
+        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+            raise RequestInvalid(f"Scale expects a non-negative integer, got {count!r}", details={"field": "count"})
+        return await self._wish(
+            caller, name, lambda record: wishes.scaled(record, caller.name, count, self._clock.now())
+        )
+
+    async def adapt(
+        self, caller: Caller, name: str, minimum: int | None, maximum: int | None, active: bool
+    ) -> tuple[ClusterRecord, str]:
+        """Record, and a sentence where a limit changed the bounds. `maximum` None: the cluster's limit."""
+        wishes.check_bounds(minimum, maximum)
+        now = self._clock.now()
+        if not active:
+            return await self._wish(caller, name, lambda record: wishes.adaptive_off(record, caller.name, now))
+        return await self._wish(
+            caller, name, lambda record: wishes.adaptive(record, caller.name, minimum or 0, maximum, now)
+        )
+
+    async def stop(self, caller: Caller, name: str) -> ClusterRecord:
+        """Idempotent; an ended cluster is returned as it is."""
+        await self._get(caller, Action.STOP, name)
+        reason = plain(ReasonCode.STOPPED_BY_USER, by=caller.name)
+        return (await self._store.change(name, lambda record: wishes.stopped(record, reason))).record
+
+    async def stop_all(self, reason: Reason) -> list[str]:
+        """End every cluster of everybody, for this reason; the names of those that have not ended yet."""
+        names = [record.name for record in await self._store.clusters(states=SHOWN)]
+        for name in names:
+            await self._store.change(name, lambda record: wishes.stopped(record, reason))
+        return names
+
+    async def workers(self, caller: Caller, name: str) -> Sequence[WorkerRecord]:
+        """Living and ended ones, oldest first."""
+        await self._get(caller, Action.SEE, name)
+        return await self._store.workers(name)
+
+    async def events(self, caller: Caller, name: str | None, *, after: int = 0, limit: int = 1000) -> list[Event]:
+        """Of one cluster, or of all the caller's clusters."""
+        if name is None:
+            return await self._store.events(owner=caller.name, after=after, limit=limit)
+        await self._get(caller, Action.SEE, name)
+        return await self._store.events(cluster=name, after=after, limit=limit)
+
+    async def follow(self, caller: Caller, name: str | None, *, after: int = 0) -> AsyncIterator[Event]:
+        """Stored events after `after`, then live ones; of one cluster until it has ended."""
+        watch = self._changes.of_owner(caller.name) if name is None else self._changes.of_cluster(name)
+        with watch as changed:
+            while True:
+                changed.clear()
+                ended = name is not None and (await self.cluster(caller, name)).state.is_final
+                while batch := await self.events(caller, name, after=after):
+                    for event in batch:
+                        yield event
+                    after = batch[-1].id
+                if ended:
+                    return
+                await changed.wait()
+
+    async def credentials(self, caller: Caller, name: str) -> Credentials:
+        """A fresh client identity; ClusterNotRunning unless it is running."""
+        record = await self._get(caller, Action.CONNECT, name)
+        if record.state is not ClusterState.RUNNING:
+            raise not_running(record)
+        secret = await self._store.secrets(name)
+        now = self._clock.now()
+        identity = issue(secret.ca_certificate, secret.ca_key, Role.CLIENT, name, caller.name, now)
+        return Credentials(secret.ca_certificate, identity.certificate, identity.key, identity.expires_at)
+
+    async def logs(self, caller: Caller, name: str, worker: str | None, *, max_bytes: int) -> str:
+        """The end of what the scheduler wrote, or a worker."""
+        record = await self._get(caller, Action.READ_LOGS, name)
+        if not isinstance(self._backend, ReadsLogs):
+            return ""
+        job_id = record.scheduler.job.job_id
+        if worker is not None:
+            found = [each for each in await self._store.workers(name) if each.name == worker]
+            if not found:
+                raise RequestInvalid(f"cluster {name!r} has no worker {worker!r}", details={"field": "worker"})
+            job_id = found[0].job.job_id
+        return await self._backend.logs(name, job_id, max_bytes=min(max_bytes, LOG_BYTES))
+
+    async def _get(self, caller: Caller, action: Action, name: str) -> ClusterRecord:
+        record = await self._store.cluster(name)
+        check(caller, action, record)
+        return record
+
+    async def _wish(
+        self, caller: Caller, name: str, decide: Callable[[ClusterRecord], wishes.Granted]
+    ) -> tuple[ClusterRecord, str]:
+        def checked(record: ClusterRecord) -> wishes.Granted:
+            check(caller, Action.SCALE, record)
+            if not record.state.is_active or record.wanted.stop is not None:
+                raise not_running(record)
+            return decide(record)
+
+        granted = await self._store.change(name, checked)
+        return granted.record, granted.message
+
+
+def not_running(record: ClusterRecord) -> ClusterNotRunning:
+    """The error for a cluster that is not running, or not any more."""
+    return ClusterNotRunning(
+        f"cluster {record.name} is not running: it is {record.state}, {record.reason.sentence}",
+        hint=record.reason.hint,
+        details={"cluster": record.name, "state": str(record.state), "code": str(record.reason.code)},
+    )
+
+
+def _digest(options: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(dict(options), sort_keys=True, default=repr).encode()).hexdigest()

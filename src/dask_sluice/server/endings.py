@@ -1,0 +1,48 @@
+"""Why a job ended, as exactly as what was seen of it allows. Pure: reconcile's words for the end of a process."""
+
+from __future__ import annotations
+
+from ..wire.reasons import Reason, ReasonCode, last_lines
+from ..wire.states import ClusterState, WorkerState
+from .backends.protocol import Seen
+from .decision import plain
+
+
+def how_it_ended(look: Seen) -> str:
+    """The end of a process in a few words."""
+    if look.signal:
+        return f"killed by {look.signal}"
+    if look.exit_code is not None:
+        return f"exit code {look.exit_code}"
+    return "it is gone, and nothing tells how"
+
+
+def closed_by_client(state: ClusterState, look: Seen) -> bool:
+    """A scheduler that ran and ended well by itself: somebody called `Client.shutdown`."""
+    return state is ClusterState.RUNNING and look.exit_code == 0 and look.reason is None
+
+
+def why_scheduler_ended(state: ClusterState, look: Seen) -> Reason:
+    """The reason for the end of a cluster whose scheduler has ended by itself."""
+    if look.reason is not None:
+        return look.reason
+    if closed_by_client(state, look):
+        return Reason(ReasonCode.SCHEDULER_CLOSED)
+    running = state is ClusterState.RUNNING
+    code = ReasonCode.SCHEDULER_ENDED if running else ReasonCode.SCHEDULER_START_FAILED
+    return plain(code, how=how_it_ended(look), last_lines=last_lines(look.log_tail))
+
+
+def why_worker_ended(state: WorkerState, look: Seen) -> Reason:
+    """The reason for the end of a worker that was not asked to end."""
+    lines = last_lines(look.log_tail)
+    if look.reason is not None:
+        return look.reason
+    if state is WorkerState.STARTING:
+        return plain(ReasonCode.WORKER_START_FAILED, how=how_it_ended(look), last_lines=lines)
+    if look.signal:
+        return plain(ReasonCode.WORKER_KILLED, signal=look.signal, last_lines=lines)
+    if look.exit_code:
+        return plain(ReasonCode.WORKER_CRASHED, exit_code=look.exit_code, last_lines=lines)
+    how = "it closed itself" if look.exit_code == 0 else how_it_ended(look)
+    return plain(ReasonCode.WORKER_LOST, how=how)

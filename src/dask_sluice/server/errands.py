@@ -1,0 +1,208 @@
+"""What the loop sends out: submits and removals, each in a task of its own, and the round after a restart.
+
+An errand is repeated until it is done, refused, or no longer wanted. What it brings back goes to the loop as
+a fact, and is on disk before the errand takes its next step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+from ..wire.errors import ClusterNotFound
+from ..wire.states import ClusterState, WorkerState
+from . import facts
+from .backends.protocol import Backend, Handle, Refused, Unavailable
+from .clock import Clock
+from .decision import Fact
+from .jobs import LaunchSettings, build_job
+from .model import ClusterRecord
+from .store import Secrets, Store
+
+if TYPE_CHECKING:
+    from .loop import Loop
+
+log = logging.getLogger(__name__)
+
+SUBMIT_TIMEOUT_S = 120.0
+REMOVE_TIMEOUT_S = 60.0
+RECOVER_TIMEOUT_S = 120.0
+RETRY_S = (0.5, 1, 2, 5, 10, 30)
+
+
+class Errands:
+    """Every submit and removal that is under way."""
+
+    def __init__(self, store: Store, backend: Backend, clock: Clock, launch: LaunchSettings, loop: Loop) -> None:
+        self._store = store
+        self._backend = backend
+        self._clock = clock
+        self._launch = launch
+        self._loop = loop
+        self._submits: defaultdict[str, set[str]] = defaultdict(set)
+        self._waiting: set[str] = set()
+        """Jobs whose submit failed and is to be tried again: nothing is under way."""
+        self._removals: set[str] = set()
+        self._secrets: dict[str, Secrets] = {}
+
+    def submitting(self, cluster: str) -> Iterable[str]:
+        """Jobs of the cluster of which more handles may come at any moment."""
+        return self._submits.get(cluster, set()) - self._waiting
+
+    def submit(self, record: ClusterRecord, job_id: str) -> None:
+        """Start this job, unless that is under way."""
+        if job_id not in self._submits[record.name]:
+            self._submits[record.name].add(job_id)
+            self._loop.start_task(self._submit(record.name, job_id))
+
+    def remove(self, record: ClusterRecord, job_id: str) -> None:
+        """Remove this job's handles, unless that is under way."""
+        if job_id not in self._removals:
+            self._removals.add(job_id)
+            self._loop.start_task(self._remove(record.name, job_id))
+
+    async def _submit(self, name: str, job_id: str) -> None:
+        try:
+            failures = 0
+            while (record := self._loop.record(name)) is not None and is_wanted(record, job_id):
+                if await self._try_submit(record, job_id):
+                    break
+                await self._wait(job_id, failures)
+                failures += 1
+        finally:
+            self._submits.get(name, set()).discard(job_id)
+            self._waiting.discard(job_id)
+            self._loop.mark(name)
+            self._loop.look(name)
+
+    async def _try_submit(self, record: ClusterRecord, job_id: str) -> bool:
+        """Whether that is settled: done, refused or no longer wanted."""
+        name = record.name
+        try:
+            async with asyncio.timeout(SUBMIT_TIMEOUT_S):
+                await self._take_handles(record, job_id)
+        except Refused as error:
+            await self._tell(name, partial(facts.submit_refused, job_id=job_id, backend=self._name, message=str(error)))
+        except Unavailable as error:
+            await self._tell_silent(name, str(error))
+            return False
+        except TimeoutError:
+            await self._tell_silent(name, f"no answer in {SUBMIT_TIMEOUT_S:g} s")
+            return False
+        except Exception as error:  # a fault of a backend must not end the server
+            log.exception("%s: submitting %s failed", name, job_id)
+            await self._tell_silent(name, f"{type(error).__name__}: {error}")
+            return False
+        return True
+
+    async def _take_handles(self, record: ClusterRecord, job_id: str) -> None:
+        job = build_job(record, job_id, await self._secrets_of(record.name), self._launch, self._clock.now())
+        steps = cast("AsyncGenerator[Handle, None]", self._backend.submit(job))
+        async with aclosing(steps):
+            async for handle in steps:
+                after = await self._tell(record.name, partial(facts.handle_saved, handle=handle))
+                if after is None or not is_wanted(after, job_id):
+                    return
+
+    async def _remove(self, name: str, job_id: str) -> None:
+        try:
+            failures = 0
+            while (record := self._loop.record(name)) is not None:
+                handles = [h for job in record.jobs if job.job_id == job_id for h in job.handles]
+                if await self._try_remove(name, handles):
+                    await self._tell(name, partial(facts.job_removed, job_id=job_id))
+                    break
+                await self._clock.sleep(_delay(failures))
+                failures += 1
+        finally:
+            self._removals.discard(job_id)
+
+    async def _try_remove(self, name: str, handles: Iterable[Handle]) -> bool:
+        try:
+            async with asyncio.timeout(REMOVE_TIMEOUT_S):
+                for handle in handles:
+                    await self._backend.remove(handle)
+        except (Unavailable, TimeoutError) as error:
+            await self._tell_silent(name, str(error) or f"no answer in {REMOVE_TIMEOUT_S:g} s")
+            return False
+        except Exception as error:  # a fault of a backend must not leave a job behind: try again
+            log.exception("%s: removing a job failed", name)
+            await self._tell_silent(name, f"{type(error).__name__}: {error}")
+            return False
+        return True
+
+    def forget(self, name: str) -> None:
+        """The cluster has ended."""
+        self._submits.pop(name, None)
+        self._secrets.pop(name, None)
+
+    async def recover(self) -> None:
+        """After a restart: adopt what is ours and known, remove what nobody asked for."""
+        try:
+            async with asyncio.timeout(RECOVER_TIMEOUT_S):
+                found = await self._backend.recover()
+        except (Unavailable, TimeoutError) as error:
+            log.warning("the backend does not say what runs: %s", error or "no answer in time")
+            return
+        for handle in found:
+            await self._recover_one(handle)
+        for name, record in list(self._loop.records().items()):
+            self._loop.start_task(self._tell_and_forget(name))
+            for job in record.jobs:
+                if job.is_out_there and job.running_at is None and is_wanted(record, job.job_id):
+                    self.submit(record, job.job_id)  # the rest of its handles, if it was cut short
+
+    async def _recover_one(self, handle: Handle) -> None:
+        record = self._loop.record(handle.cluster)
+        job = next((j for j in record.jobs if j.job_id == handle.job_id), None) if record else None
+        if record is None or job is None or job.ended_at is not None:
+            log.warning("removing %s of cluster %s: it is not on our books", handle.job_id, handle.cluster)
+            await self._try_remove(handle.cluster, [handle])
+        elif handle not in job.handles:
+            log.info("%s: found %s, which was being started when the server ended", record.name, job.job_id)
+            self._loop.start_task(self._tell_and_forget(record.name, partial(facts.handle_saved, handle=handle)))
+
+    async def _tell_and_forget(self, name: str, fact: Fact = facts.server_restarted) -> None:
+        await self._tell(name, fact)
+
+    async def _tell(self, name: str, fact: Fact) -> ClusterRecord | None:
+        try:
+            return await self._loop.happened(name, fact)
+        except ClusterNotFound:
+            return None
+
+    async def _tell_silent(self, name: str, message: str) -> None:
+        await self._tell(name, partial(facts.backend_silent, backend=self._name, message=message))
+
+    async def _wait(self, job_id: str, failures: int) -> None:
+        self._waiting.add(job_id)
+        await self._clock.sleep(_delay(failures))
+        self._waiting.discard(job_id)
+
+    async def _secrets_of(self, name: str) -> Secrets:
+        if name not in self._secrets:
+            self._secrets[name] = await self._store.secrets(name)
+        return self._secrets[name]
+
+    @property
+    def _name(self) -> str:
+        return self._backend.describe().name
+
+
+def is_wanted(record: ClusterRecord, job_id: str) -> bool:
+    """Whether this job should still be started."""
+    if record.wanted.stop is not None:
+        return False
+    if job_id == record.scheduler.job.job_id:
+        return record.state in (ClusterState.PENDING, ClusterState.STARTING)
+    states = {worker.job.job_id: worker.state for worker in record.workers}
+    return states.get(job_id) in (WorkerState.PENDING, WorkerState.STARTING)
+
+
+def _delay(failures: int) -> float:
+    return RETRY_S[min(failures, len(RETRY_S) - 1)]

@@ -1,0 +1,249 @@
+"""The server's side of the link that each scheduler's agent keeps to it (`wire/link.py`).
+
+What an agent says is written where the loop sees it; what an agent is told follows from the cluster's
+record alone, so that a link made anew is brought up to date by the same few lines. An agent is not
+trusted: it names ports, never hosts, and its messages are checked and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+from ..wire.errors import AuthenticationRequired, ClusterNotFound
+from ..wire.reasons import ReasonCode
+from ..wire.states import ClusterState, WorkerState
+from . import facts
+from .clock import Clock
+from .decision import Fact
+from .loop import Loop
+from .model import Adaptive, AgentHello, AgentReport, ClusterRecord, Event, WorkerLoad
+from .store import Store
+
+log = logging.getLogger(__name__)
+
+HELLO_TIMEOUT_S = 30.0
+REPORT_EVERY_S = 5.0
+ADAPTIVE_EVERY_S = 1.0
+EVENTS_AT_MOST = 1000
+"""Events that one link may write: more would be a fault, or an attempt to fill the disk."""
+EVENT_BYTES = 8192
+
+
+class LinkSocket(Protocol):
+    """A WebSocket, as far as a link needs one."""
+
+    async def send(self, message: Mapping[str, Any]) -> None:
+        """Send one JSON object; lost without a word where the other end is gone."""
+
+    async def receive(self) -> Mapping[str, Any] | None:
+        """The next JSON object; None once the other end is gone."""
+
+    async def close(self) -> None:
+        """End the connection."""
+
+
+class LinkMisused(Exception):
+    """An agent said something that no agent says."""
+
+
+@dataclass
+class _Link:
+    """One connection, and what its agent has been told over it."""
+
+    socket: LinkSocket
+    outbox: asyncio.Queue[Mapping[str, Any]] = field(default_factory=asyncio.Queue)
+    told: bool = False
+    adaptive: Adaptive | None = None
+    wanted: int | None = None
+    retiring: set[str] = field(default_factory=set)
+    stopped: bool = False
+    events: int = 0
+
+
+class Links:
+    """Every agent that is linked to this server."""
+
+    def __init__(self, store: Store, loop: Loop, clock: Clock) -> None:
+        self._store = store
+        self._loop = loop
+        self._clock = clock
+        self._links: dict[str, _Link] = {}
+        store.on_change(self._changed)
+
+    async def admit(self, name: str, token: str) -> ClusterRecord:
+        """The cluster whose link token this is.
+
+        raises  AuthenticationRequired; an unknown cluster and a wrong token look the same
+        """
+        try:
+            secrets, record = await self._store.secrets(name), await self._store.cluster(name)
+        except ClusterNotFound:
+            raise AuthenticationRequired("this is not the link token of that cluster") from None
+        if record.state.is_final or not hmac.compare_digest(secrets.link_token.encode(), token.encode()):
+            raise AuthenticationRequired("this is not the link token of that cluster")
+        return record
+
+    async def serve(self, socket: LinkSocket, record: ClusterRecord) -> None:
+        """Serve an admitted agent until its connection ends."""
+        link = _Link(socket)
+        writing = asyncio.create_task(_write(link))
+        try:
+            await self._welcome(link, record.name)
+            await self._listen(link, record.name)
+        except (LinkMisused, TimeoutError) as error:
+            log.warning("%s: link closed: %s", record.name, error or "no hello in time")
+        finally:
+            self._unlink(link, record.name)
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+            await socket.close()
+
+    async def _welcome(self, link: _Link, name: str) -> None:
+        async with asyncio.timeout(HELLO_TIMEOUT_S):
+            message = await link.socket.receive()
+        if message is None:
+            raise LinkMisused("it ended before it said hello")
+        hello = read_hello(message, name)
+        welcome = {"op": "welcome", "report_every_s": REPORT_EVERY_S, "adaptive_every_s": ADAPTIVE_EVERY_S}
+        link.outbox.put_nowait(welcome)
+        # The newest link counts: the old one is a connection that broke without a word.
+        if earlier := self._links.get(name):
+            await earlier.socket.close()
+        self._links[name] = link
+        self._loop.sightings.linked(name, hello)
+        if record := self._loop.record(name):
+            self._bring_up_to_date(link, record)
+            if not record.scheduler.host:
+                self._loop.look(name)
+        self._loop.mark(name)
+
+    async def _listen(self, link: _Link, name: str) -> None:
+        while (message := await link.socket.receive()) is not None:
+            if self._links.get(name) is not link:
+                return
+            match message.get("op"):
+                case "report":
+                    self._loop.sightings.reported(name, read_report(message))
+                    self._loop.mark(name)
+                case "wish":
+                    count, why = _number(message, "count"), str(message.get("why", ""))[:500]
+                    await self._tell(name, partial(facts.wished, count=count, why=why))
+                case "event":
+                    await self._take_event(link, name, message)
+
+    async def _take_event(self, link: _Link, name: str, message: Mapping[str, Any]) -> None:
+        link.events += 1
+        if link.events > EVENTS_AT_MOST:
+            return
+        subject, code, details = read_event(message)
+        await self._tell(name, partial(facts.agent_said, subject=subject, code=code, details=details))
+
+    async def _tell(self, name: str, fact: Fact) -> None:
+        try:
+            await self._loop.happened(name, fact)
+        except ClusterNotFound:
+            log.debug("%s: its agent spoke after its end", name)
+
+    def _changed(self, record: ClusterRecord, _happened: tuple[Event, ...]) -> None:
+        if link := self._links.get(record.name):
+            self._bring_up_to_date(link, record)
+
+    def _bring_up_to_date(self, link: _Link, record: ClusterRecord) -> None:
+        for message in outstanding(link, record):
+            link.outbox.put_nowait(message)
+
+    def _unlink(self, link: _Link, name: str) -> None:
+        if self._links.get(name) is link:
+            del self._links[name]
+            if self._loop.record(name) is not None:
+                self._loop.sightings.unlinked(name, self._clock.now())
+                self._loop.look(name)
+                self._loop.mark(name)
+
+
+async def _write(link: _Link) -> None:
+    while True:
+        await link.socket.send(await link.outbox.get())
+
+
+def outstanding(link: _Link, record: ClusterRecord) -> list[Mapping[str, Any]]:
+    """What the agent has to be told to be up to date; it is noted as told."""
+    messages: list[Mapping[str, Any]] = []
+    wanted = record.wanted
+    if not link.told or wanted.adaptive != link.adaptive:
+        minimum, maximum = (wanted.adaptive.minimum, wanted.adaptive.maximum) if wanted.adaptive else (None, None)
+        messages.append({"op": "adapt", "minimum": minimum, "maximum": maximum})
+    if not link.told or wanted.workers != link.wanted:
+        messages.append({"op": "wanted", "count": wanted.workers})
+    link.told, link.adaptive, link.wanted = True, wanted.adaptive, wanted.workers
+    retiring = {worker.name for worker in record.workers if worker.state is WorkerState.RETIRING}
+    if news := retiring - link.retiring:
+        messages.append({"op": "retire", "names": sorted(news), "count": 0})
+    link.retiring |= retiring
+    if record.state is ClusterState.STOPPING and wanted.stop is not None and not link.stopped:
+        link.stopped = True
+        messages.append({"op": "stop", "reason": wanted.stop.sentence})
+    return messages
+
+
+def read_hello(message: Mapping[str, Any], name: str) -> AgentHello:
+    """A hello, checked."""
+    if message.get("op") != "hello":
+        raise LinkMisused(f"its first message was {message.get('op')!r}, not 'hello'")
+    if message.get("cluster") != name:
+        raise LinkMisused(f"it says to be of cluster {message.get('cluster')!r}")
+    dashboard = None if message.get("dashboard_port") is None else _port(message, "dashboard_port")
+    return AgentHello(_port(message, "scheduler_port"), dashboard)
+
+
+def read_report(message: Mapping[str, Any]) -> AgentReport:
+    """A report, checked."""
+    workers, retired, idle = message.get("workers"), message.get("retired", []), message.get("idle_since")
+    if not isinstance(workers, list) or not isinstance(retired, list):
+        raise LinkMisused("its report has no list of workers")
+    if idle is not None and not isinstance(idle, int | float):
+        raise LinkMisused("its report's idle_since is no number")
+    return AgentReport(
+        workers={
+            str(worker.get("name")): WorkerLoad(int(worker.get("processing") or 0), int(worker.get("memory_used") or 0))
+            for worker in workers
+            if isinstance(worker, dict)
+        },
+        retired=frozenset(str(name) for name in retired),
+        clients=_number(message, "clients"),
+        active=bool(message.get("active")),
+        idle_since=None if idle is None else float(idle),
+    )
+
+
+def read_event(message: Mapping[str, Any]) -> tuple[str, ReasonCode, Mapping[str, Any]]:
+    """An event, checked: subject, code, details."""
+    details = message.get("details", {})
+    try:
+        code = ReasonCode(message.get("code"))
+    except ValueError:
+        raise LinkMisused(f"its event has the unknown code {message.get('code')!r}") from None
+    if not isinstance(details, dict) or len(json.dumps(details)) > EVENT_BYTES:
+        raise LinkMisused("its event's details are no mapping, or too long")
+    return str(message.get("subject"))[:64], code, details
+
+
+def _number(message: Mapping[str, Any], key: str) -> int:
+    value = message.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise LinkMisused(f"{key} is {value!r}, not a count")
+    return value
+
+
+def _port(message: Mapping[str, Any], key: str) -> int:
+    port = _number(message, key)
+    if not 0 < port < 65536:
+        raise LinkMisused(f"{key} is {port}, not a port")
+    return port

@@ -1,0 +1,107 @@
+"""Looking at the backend: when it says that something changed, and now and then anyway.
+
+One batch call looks at the jobs of every cluster that is due. What is news wakes the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from .backends.protocol import Backend, Seen, Unavailable, Watches
+from .clock import Clock
+from .model import ClusterRecord
+from .sightings import Sightings
+
+log = logging.getLogger(__name__)
+
+OBSERVE_TIMEOUT_S = 30.0
+POLL_S = 5.0
+POLL_WATCHED_S = 30.0
+"""A backend that tells of changes is asked rarely: only against a change that was never told."""
+RETRY_S = 1.0
+
+
+class Lookout:
+    """Keeps what was seen of jobs up to date."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        sightings: Sightings,
+        clock: Clock,
+        records: Callable[[], dict[str, ClusterRecord]],
+        news: Callable[[str], None],
+    ) -> None:
+        self._backend = backend
+        self._sightings = sightings
+        self._clock = clock
+        self._records = records
+        self._news = news
+        self._due: set[str] = set()
+        self._anything_due = asyncio.Event()
+
+    def look(self, name: str) -> None:
+        """Look at this cluster soon."""
+        self._due.add(name)
+        self._anything_due.set()
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._look_when_due())
+            group.create_task(self._look_at_all_now_and_then())
+            if isinstance(self._backend, Watches):
+                group.create_task(self._watch(self._backend))
+
+    async def _watch(self, backend: Watches) -> None:
+        async for name in backend.changes():
+            self.look(name)
+
+    async def _look_at_all_now_and_then(self) -> None:
+        every_s = POLL_WATCHED_S if isinstance(self._backend, Watches) else POLL_S
+        while True:
+            for name in self._records():
+                self.look(name)
+            await self._clock.sleep(every_s)
+
+    async def _look_when_due(self) -> None:
+        while True:
+            await self._anything_due.wait()
+            self._anything_due.clear()
+            names, self._due = self._due, set()
+            if not await self._try_to_look(names):
+                await self._clock.sleep(RETRY_S)
+                self._due |= names
+                self._anything_due.set()
+
+    async def _try_to_look(self, names: set[str]) -> bool:
+        try:
+            async with asyncio.timeout(OBSERVE_TIMEOUT_S):
+                await self._look_at(names)
+        except (Unavailable, TimeoutError) as error:
+            log.warning("the backend does not say how its jobs are: %s", error or "no answer in time")
+            return False
+        except Exception:  # a fault of a backend must not blind the server to all clusters
+            log.exception("the backend failed to look at its jobs")
+            return False
+        return True
+
+    async def _look_at(self, names: set[str]) -> None:
+        records = self._records()
+        handles = [
+            handle
+            for name in names
+            if name in records
+            for job in records[name].jobs
+            if job.is_out_there
+            for handle in job.handles
+        ]
+        looks = await self._backend.observe(handles)
+        by_cluster: dict[str, list[Seen]] = {name: [] for name in names & records.keys()}
+        for handle, look in zip(handles, looks, strict=True):
+            by_cluster[handle.cluster].append(look)
+        for name, theirs in by_cluster.items():
+            if self._sightings.looked(name, theirs):
+                self._news(name)

@@ -1,0 +1,180 @@
+"""What a cluster should do next: a pure function of what is wanted, what is kept and what is seen.
+
+No await, no clock, no logging, no randomness: the loop brings the facts, writes the record and acts.
+Here is decided when a cluster is started, given up, found idle and ended; workers are next door in
+`reconcile_workers`. A step taken twice decides nothing new the second time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..wire.reasons import Reason, ReasonCode, last_lines
+from ..wire.states import ClusterState, WorkerState
+from .backends.protocol import JobState
+from .decision import Decision, Draft, Fact, Remove, Rules, Submit, plain
+from .endings import closed_by_client, why_scheduler_ended
+from .model import ClusterRecord, Observation
+from .reconcile_workers import scale_workers, see_workers, stop_workers
+
+
+def reconcile(
+    record: ClusterRecord,
+    observation: Observation,
+    now: float,
+    rules: Rules | None = None,
+    facts: Sequence[Fact] = (),
+) -> Decision:
+    """The next record, the events that tell of it, what to do, and when to look again."""
+    draft = Draft(record, observation, now, rules or Rules())
+    for fact in facts:
+        fact(draft)
+    if not draft.record.state.is_final:
+        _see_scheduler(draft)
+        _see_link(draft)
+        _see_arrival(draft)
+        see_workers(draft)
+        _end_if_due(draft)
+        _take_step(draft)
+        _remove_jobs(draft)
+        _finish(draft)
+    _forget_ended_workers(draft)
+    return draft.decision()
+
+
+def _see_scheduler(draft: Draft) -> None:
+    """Note when the scheduler's job runs and where, or that it is over."""
+    scheduler = draft.record.scheduler
+    look = draft.seen.jobs.get(scheduler.job.job_id)
+    if look is None or not scheduler.job.is_out_there:
+        return
+    if look.state is JobState.ENDED:
+        state = draft.record.state
+        draft.end(why_scheduler_ended(state, look), failed=not closed_by_client(state, look))
+        return
+    if look.host and look.host != scheduler.host:
+        draft.set_scheduler(host=look.host)
+    if look.state is JobState.RUNNING and scheduler.job.running_at is None:
+        draft.set_scheduler(job=replace(scheduler.job, running_at=draft.now))
+        if draft.record.state is ClusterState.STARTING:
+            reason = Reason(ReasonCode.SCHEDULER_CONNECTING)
+            draft.set(reason=reason)
+            draft.tell("scheduler", "scheduler", reason)
+
+
+def _see_link(draft: Draft) -> None:
+    """Note where the scheduler listens; tell when its link is lost, and when it is back."""
+    hello, scheduler = draft.seen.hello, draft.record.scheduler
+    if hello is not None:
+        ports = (hello.scheduler_port, hello.dashboard_port)
+        if scheduler.linked_at is None or ports != (scheduler.port, scheduler.dashboard_port):
+            draft.set_scheduler(
+                linked_at=scheduler.linked_at or draft.now,
+                port=hello.scheduler_port,
+                dashboard_port=hello.dashboard_port,
+            )
+            if scheduler.linked_at is None and draft.record.state is ClusterState.RUNNING:
+                draft.tell("scheduler", "scheduler", Reason(ReasonCode.SCHEDULER_LINK_BACK))
+    elif scheduler.linked_at is not None and draft.record.state is ClusterState.RUNNING:
+        since = draft.seen.unlinked_since
+        if since is not None and draft.passed(since + draft.rules.link_grace_s):
+            draft.set_scheduler(linked_at=None)
+            draft.tell("scheduler", "scheduler", Reason(ReasonCode.SCHEDULER_LINK_LOST))
+
+
+def _see_arrival(draft: Draft) -> None:
+    """The scheduler called home, and the backend says where it is: clients can connect."""
+    record = draft.record
+    arrived = draft.seen.hello is not None and bool(record.scheduler.host)
+    if arrived and record.state is ClusterState.STARTING and record.wanted.stop is None:
+        draft.set(started_at=draft.now)
+        draft.change_cluster(ClusterState.RUNNING, Reason(ReasonCode.RUNNING))
+
+
+def _end_if_due(draft: Draft) -> None:
+    """Every limit in time on a whole cluster."""
+    record = draft.record
+    if record.wanted.stop is not None:
+        return
+    if record.state in (ClusterState.PENDING, ClusterState.STARTING):
+        _end_if_start_takes_too_long(draft)
+    elif record.state is ClusterState.RUNNING:
+        _end_if_idle(draft)
+        since = draft.seen.unlinked_since
+        if since is not None and draft.passed(since + draft.rules.link_limit_s):
+            how = f"it has not been in touch for {draft.rules.link_limit_s:g} s"
+            draft.end(plain(ReasonCode.SCHEDULER_ENDED, how=how), failed=True)
+
+
+def _end_if_start_takes_too_long(draft: Draft) -> None:
+    record, job = draft.record, draft.record.scheduler.job
+    look = draft.seen.jobs.get(job.job_id)
+    if look is not None and look.state is JobState.PENDING:
+        return  # waiting for its turn in the resource manager's queue, as long as that takes
+    since = job.running_at or job.submitted_at or record.created_at
+    limit_s = record.spec.start_timeout_s
+    if draft.passed(since + limit_s):
+        lines = last_lines(look.log_tail) if look else ""
+        reason = plain(ReasonCode.SCHEDULER_START_TIMEOUT, limit_s=limit_s, phase=record.phase, last_lines=lines)
+        draft.end(reason, failed=True)
+
+
+def _end_if_idle(draft: Draft) -> None:
+    limit_s, report = draft.record.spec.idle_timeout_s, draft.seen.report
+    if not limit_s or report is None or report.idle_since is None or not draft.seen.linked:
+        return
+    if draft.passed(report.idle_since + limit_s):
+        idle_s = round(draft.now - report.idle_since)
+        draft.end(plain(ReasonCode.IDLE, idle_s=idle_s, limit_s=limit_s), failed=False)
+
+
+def _take_step(draft: Draft) -> None:
+    """Move towards what is wanted."""
+    record = draft.record
+    if record.wanted.stop is not None:
+        if record.state is not ClusterState.STOPPING:
+            draft.change_cluster(ClusterState.STOPPING, record.wanted.stop)
+        stop_workers(draft)
+    elif record.state is ClusterState.PENDING:
+        draft.act(Submit(record.scheduler.job.job_id))
+    elif record.state is ClusterState.RUNNING:
+        scale_workers(draft)
+
+
+def _remove_jobs(draft: Draft) -> None:
+    """Ask for the removal of every job that is out there and should not be; the scheduler goes last."""
+    record = draft.record
+    for worker in record.workers:
+        if worker.state is WorkerState.STOPPING or worker.state.is_final:
+            _remove(draft, worker.job.job_id, out_there=worker.job.is_out_there)
+    workers_gone = not any(worker.job.is_out_there for worker in record.workers)
+    if record.state is ClusterState.STOPPING and workers_gone:
+        _remove(draft, record.scheduler.job.job_id, out_there=record.scheduler.job.is_out_there)
+
+
+def _remove(draft: Draft, job_id: str, *, out_there: bool) -> None:
+    if out_there and job_id not in draft.seen.submitting:
+        draft.act(Remove(job_id))
+
+
+def _finish(draft: Draft) -> None:
+    """A stopping cluster has ended once nothing of it is out there or on its way."""
+    record = draft.record
+    if record.state is not ClusterState.STOPPING or record.wanted.stop is None:
+        return
+    if any(job.is_out_there or job.job_id in draft.seen.submitting for job in record.jobs):
+        return
+    if not all(worker.state.is_final for worker in record.workers):
+        return
+    draft.set(ended_at=draft.now)
+    draft.change_cluster(ClusterState.FAILED if record.wanted.failed else ClusterState.STOPPED, record.wanted.stop)
+
+
+def _forget_ended_workers(draft: Draft) -> None:
+    """Keep the last few ended workers only, so that a step's cost does not grow with history."""
+    ended = [w for w in draft.record.workers if w.state.is_final and not w.job.is_out_there]
+    surplus = len(ended) - draft.rules.ended_workers_kept
+    if surplus > 0:
+        gone = {worker.name for worker in ended[:surplus]}
+        draft.set(workers=tuple(w for w in draft.record.workers if w.name not in gone))

@@ -1,0 +1,225 @@
+"""Which workers a cluster should have: the part of reconcile that starts, retires and replaces them.
+
+Pure, like all of reconcile. The order of giving up: first what costs nothing to lose (not submitted,
+newest first), then what has not connected, then running workers with the least to lose.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..wire.reasons import Reason, ReasonCode
+from ..wire.states import WorkerState
+from .backends.protocol import JobState, Seen
+from .decision import Draft, Submit, plain
+from .endings import why_worker_ended
+from .facts import count_failure
+from .model import JobRecord, WorkerLoad, WorkerRecord
+
+LIVING = (WorkerState.PENDING, WorkerState.STARTING, WorkerState.RUNNING)
+ENDS_AS_FAILURE = (ReasonCode.WORKER_START_TIMEOUT, ReasonCode.WORKER_LOST, ReasonCode.WORKER_CRASH_LOOP)
+BACKOFF_S = 0.5
+BACKOFF_LIMIT_S = 30.0
+
+
+def see_workers(draft: Draft) -> None:
+    """Note what became of every worker."""
+    for worker in draft.record.workers:
+        if not worker.state.is_final:
+            _see_worker(draft, worker)
+
+
+def _see_worker(draft: Draft, worker: WorkerRecord) -> None:
+    look = draft.seen.jobs.get(worker.job.job_id)
+    if worker.state is WorkerState.STOPPING and worker.job.ended_at is not None:
+        _end_stopping(draft, worker)
+        return
+    if look is not None and worker.job.is_out_there:
+        worker = _note_place(draft, worker, look)
+        if look.state is JobState.ENDED:
+            _see_ended(draft, worker, look)
+            return
+    if worker.state is WorkerState.STARTING:
+        _see_starting(draft, worker)
+    elif worker.state is WorkerState.RUNNING:
+        _see_running(draft, worker)
+    elif worker.state is WorkerState.RETIRING:
+        _see_retiring(draft, worker)
+
+
+def _note_place(draft: Draft, worker: WorkerRecord, look: Seen) -> WorkerRecord:
+    if look.state is JobState.RUNNING and worker.job.running_at is None:
+        worker = draft.set_worker(replace(worker, job=replace(worker.job, running_at=draft.now)))
+    if look.host and look.host != worker.host:
+        worker = draft.set_worker(replace(worker, host=look.host))
+    return worker
+
+
+def _see_ended(draft: Draft, worker: WorkerRecord, look: Seen) -> None:
+    """Its job is over: as wanted, or by itself."""
+    if worker.state is WorkerState.STOPPING:
+        _end_stopping(draft, worker)
+        return
+    report = draft.seen.report
+    closed = look.exit_code == 0 and worker.state is not WorkerState.STARTING
+    retired = report is not None and worker.name in report.retired
+    retiring = worker.state is WorkerState.RETIRING and (closed or look.exit_code is None)
+    if retiring or (closed and retired):
+        _stop(draft, worker, Reason(ReasonCode.WORKER_RETIRED))
+    else:
+        count_failure(draft, worker)
+        draft.change_worker(worker, WorkerState.FAILED, why_worker_ended(worker.state, look))
+
+
+def _end_stopping(draft: Draft, worker: WorkerRecord) -> None:
+    failed = worker.reason.code in ENDS_AS_FAILURE
+    draft.change_worker(worker, WorkerState.FAILED if failed else WorkerState.STOPPED, worker.reason)
+
+
+def _see_starting(draft: Draft, worker: WorkerRecord) -> None:
+    report = draft.seen.report
+    if report is not None and worker.name in report.workers:
+        worker = replace(worker, connected_at=draft.now)
+        draft.change_worker(worker, WorkerState.RUNNING, Reason(ReasonCode.WORKER_CONNECTED))
+        return
+    look = draft.seen.jobs.get(worker.job.job_id)
+    queued = look is not None and look.state is JobState.PENDING
+    since = worker.job.running_at or worker.job.submitted_at
+    # Without the scheduler's report nobody can tell whether the worker has connected.
+    if queued or since is None or not draft.seen.linked:
+        return
+    limit_s = draft.record.spec.worker_start_timeout_s
+    if draft.passed(since + limit_s):
+        count_failure(draft, worker)
+        draft.change_worker(worker, WorkerState.STOPPING, plain(ReasonCode.WORKER_START_TIMEOUT, limit_s=limit_s))
+
+
+def _see_running(draft: Draft, worker: WorkerRecord) -> None:
+    """A running worker that its scheduler no longer knows is restarting, retired by its user, or lost."""
+    report = draft.seen.report
+    if report is None or not draft.seen.linked:
+        return
+    if worker.name in report.workers:
+        if worker.missing_since is not None:
+            draft.set_worker(replace(worker, missing_since=None))
+    elif worker.name in report.retired:
+        draft.change_worker(worker, WorkerState.STOPPING, Reason(ReasonCode.WORKER_RETIRED))
+    elif worker.missing_since is None:
+        draft.set_worker(replace(worker, missing_since=draft.now))
+        draft.wake(draft.now + draft.rules.worker_missing_s)
+    elif draft.passed(worker.missing_since + draft.rules.worker_missing_s):
+        count_failure(draft, worker)
+        how = f"the scheduler has not seen it for {draft.rules.worker_missing_s:g} s"
+        draft.change_worker(worker, WorkerState.STOPPING, plain(ReasonCode.WORKER_LOST, how=how))
+
+
+def _see_retiring(draft: Draft, worker: WorkerRecord) -> None:
+    """Retire before kill: end the process once its data is elsewhere, or once that takes too long."""
+    report, rules = draft.seen.report, draft.rules
+    if report is not None and draft.seen.linked and worker.name not in report.workers:
+        draft.change_worker(worker, WorkerState.STOPPING, Reason(ReasonCode.WORKER_RETIRED))
+        return
+    since = worker.retiring_since or draft.now
+    limit_s = rules.retire_s if draft.record.wanted.workers else rules.retire_last_s
+    if draft.seen.unlinked_since is not None:
+        since, limit_s = max(since, draft.seen.unlinked_since), rules.retire_unlinked_s
+    if draft.passed(since + limit_s):
+        draft.change_worker(worker, WorkerState.STOPPING, Reason(ReasonCode.WORKER_SURPLUS))
+
+
+def scale_workers(draft: Draft) -> None:
+    """Start or give up workers until as many live as are wanted."""
+    record = draft.record
+    wanted = min(record.wanted.workers, record.spec.max_workers)
+    living = [worker for worker in record.workers if worker.state in LIVING]
+    if len(living) > wanted:
+        _give_up(draft, living, len(living) - wanted)
+    elif len(living) < wanted:
+        _start_workers(draft, living, wanted)
+    for worker in draft.record.workers:
+        if worker.state is WorkerState.PENDING:
+            draft.act(Submit(worker.job.job_id))
+
+
+def _start_workers(draft: Draft, living: list[WorkerRecord], wanted: int) -> None:
+    record = draft.record
+    if _keep_failing(draft) or not _backoff_over(draft):
+        return
+    # Workers on their way out still take room.
+    occupied = sum(not worker.state.is_final for worker in record.workers)
+    count = min(wanted - len(living), record.spec.max_workers - occupied)
+    for number in range(record.next_worker, record.next_worker + count):
+        name = f"worker-{number}"
+        worker = WorkerRecord(
+            name=name,
+            job=JobRecord(f"{record.name}-{name}"),
+            state=WorkerState.PENDING,
+            reason=Reason(ReasonCode.WORKER_STARTING),
+            created_at=draft.now,
+        )
+        draft.set(workers=(*draft.record.workers, worker), next_worker=number + 1)
+
+
+def _keep_failing(draft: Draft) -> bool:
+    """Whether so many failed in a row that another try is pointless; said once, until someone scales."""
+    record = draft.record
+    if record.worker_failures < draft.rules.worker_failure_limit:
+        return False
+    if record.reason.code is not ReasonCode.WORKERS_KEEP_FAILING:
+        failed = [worker for worker in record.workers if worker.state is WorkerState.FAILED]
+        how = failed[-1].reason.sentence if failed else "?"
+        reason = plain(ReasonCode.WORKERS_KEEP_FAILING, failures=record.worker_failures, how=how)
+        draft.set(reason=reason)
+        draft.tell("cluster", "cluster", reason)
+    return True
+
+
+def _backoff_over(draft: Draft) -> bool:
+    """The first replacement comes at once; each further one waits twice as long."""
+    failures, last = draft.record.worker_failures, draft.record.last_failure_at
+    if failures <= 1 or last is None:
+        return True
+    return draft.passed(last + min(BACKOFF_S * 2.0 ** (failures - 2), BACKOFF_LIMIT_S))
+
+
+def _give_up(draft: Draft, living: list[WorkerRecord], surplus: int) -> None:
+    reason = Reason(ReasonCode.WORKER_SURPLUS)
+    for worker in sorted(living, key=lambda each: _cost_of_losing(draft, each))[:surplus]:
+        if worker.state is WorkerState.STARTING:
+            draft.change_worker(worker, WorkerState.STOPPING, reason)
+        elif worker.state is WorkerState.RUNNING:
+            draft.change_worker(replace(worker, retiring_since=draft.now), WorkerState.RETIRING, reason)
+            _see_retiring_later(draft)
+        elif worker.job.job_id not in draft.seen.submitting:
+            draft.change_worker(worker, WorkerState.STOPPED, reason)
+        # else: its submit is under way; it is given up once it is known what that gave.
+
+
+def _see_retiring_later(draft: Draft) -> None:
+    rules = draft.rules
+    limit_s = rules.retire_s if draft.record.wanted.workers else rules.retire_last_s
+    draft.wake(draft.now + (limit_s if draft.seen.linked else rules.retire_unlinked_s))
+
+
+def _cost_of_losing(draft: Draft, worker: WorkerRecord) -> tuple[int, bool, WorkerLoad, int]:
+    number = int(worker.name.rpartition("-")[2])
+    submitting = worker.job.job_id in draft.seen.submitting
+    load = draft.seen.report.workers.get(worker.name) if draft.seen.report else None
+    return LIVING.index(worker.state), submitting, load or WorkerLoad(), -number
+
+
+def stop_workers(draft: Draft) -> None:
+    """End every worker of a cluster that is ending."""
+    reason = Reason(ReasonCode.CLUSTER_ENDED)
+    for worker in draft.record.workers:
+        if worker.state is WorkerState.PENDING:
+            if worker.job.job_id not in draft.seen.submitting:
+                draft.change_worker(worker, WorkerState.STOPPED, reason)
+        elif worker.state in (WorkerState.STARTING, WorkerState.RUNNING, WorkerState.RETIRING):
+            draft.change_worker(worker, WorkerState.STOPPING, reason)
+
+
+def _stop(draft: Draft, worker: WorkerRecord, reason: Reason) -> None:
+    """Ended as wanted, both edges at once: there is nothing left to wait for."""
+    worker = draft.change_worker(worker, WorkerState.STOPPING, reason)
+    draft.change_worker(worker, WorkerState.STOPPED, reason)

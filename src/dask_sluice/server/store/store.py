@@ -1,0 +1,251 @@
+"""The store: the only writer of records, through a handful of named methods, one transaction each.
+
+A change is a function from the record as it is to the record as it should be; it runs inside the
+transaction, so two writers never overwrite one another. Events are written with the change they tell
+of. Everybody else gets immutable copies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Select, and_, delete, insert, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+
+from ...wire.errors import ClusterNotFound, IdempotencyConflict
+from ...wire.states import ClusterState
+from ..decision import Change
+from ..model import ClusterRecord, Event, WorkerRecord
+from . import documents, schema
+from .database import Database
+from .tables import clusters, events, keys, requests, secrets, workers
+
+C = TypeVar("C", bound=Change)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """What proves that a scheduler, worker or client belongs to a cluster. PEM texts."""
+
+    link_token: str
+    ca_certificate: str
+    ca_key: str
+
+
+Listener = Callable[[ClusterRecord, tuple[Event, ...]], None]
+"""Told of every change and its events, on the event loop, right after it was written."""
+
+
+class Store:
+    """Clusters, their workers, events and secrets in one SQLite file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._database: Database | None = None
+        self._listeners: list[Listener] = []
+
+    def open(self) -> None:
+        """Bring the schema up to date and connect; blocking."""
+        schema.prepare(self._path)
+        self._database = Database(self._path)
+
+    async def close(self) -> None:
+        if self._database is not None:
+            await self._database.close()
+
+    def on_change(self, listener: Listener) -> None:
+        """Call this after every change from now on; listeners are called in order."""
+        self._listeners.append(listener)
+
+    async def create(
+        self, change: Change, secret: Secrets, idempotency: tuple[str, str] | None = None
+    ) -> tuple[ClusterRecord, bool]:
+        """The stored record, and whether it is new.
+
+        idempotency  the request's key and a digest of what it asks for
+        raises       IdempotencyConflict where the key was used for another request
+        """
+        owner = change.record.spec.owner
+
+        def work(connection: Connection) -> tuple[ClusterRecord, bool]:
+            if idempotency is not None and (name := _earlier(connection, owner, *idempotency)):
+                return _load(connection, name), False
+            _insert_cluster(connection, change)
+            connection.execute(insert(secrets).values(cluster=change.record.name, **vars(secret)))
+            if idempotency is not None:
+                key, digest = idempotency
+                connection.execute(
+                    insert(requests).values(owner=owner, key=key, digest=digest, cluster=change.record.name)
+                )
+            return change.record, True
+
+        return await self._write(work, lambda result: change if result[1] else None)
+
+    async def change(self, name: str, decide: Callable[[ClusterRecord], C]) -> C:
+        """What `decide` made of the record; its record and events are written, with the next version.
+
+        `decide` may be called on another thread. Nothing is written where it changes nothing.
+        raises  ClusterNotFound
+        """
+
+        def work(connection: Connection) -> tuple[C, bool]:
+            before = _load(connection, name)
+            change = decide(before)
+            if change.record == before and not change.events:
+                return change, False
+            change = replace(change, record=replace(change.record, version=before.version + 1))
+            _save(connection, before, change)
+            return change, True
+
+        change, _ = await self._write(work, lambda result: result[0] if result[1] else None)
+        return change
+
+    async def cluster(self, name: str) -> ClusterRecord:
+        """The record; ClusterNotFound where there is none."""
+        return await self._db.read(lambda connection: _load(connection, name))
+
+    async def clusters(
+        self, owner: str | None = None, states: Sequence[ClusterState] | None = None
+    ) -> list[ClusterRecord]:
+        """Records, newest first; None: of all owners, in all states."""
+        query = select(clusters.c.name, clusters.c.document).order_by(clusters.c.created_at.desc(), clusters.c.name)
+        if owner is not None:
+            query = query.where(clusters.c.owner == owner)
+        if states is not None:
+            query = query.where(clusters.c.state.in_([str(state) for state in states]))
+        return await self._db.read(lambda connection: _load_many(connection, query))
+
+    async def workers(self, name: str, *, limit: int = 1000) -> list[WorkerRecord]:
+        """Workers of a cluster, living and ended, the newest `limit` of them, oldest first."""
+        query = (
+            select(workers.c.document).where(workers.c.cluster == name).order_by(workers.c.number.desc()).limit(limit)
+        )
+        rows = await self._db.read(lambda connection: connection.execute(query).scalars().all())
+        return [documents.worker_from(row) for row in reversed(rows)]
+
+    async def events(
+        self, *, owner: str | None = None, cluster: str | None = None, after: int = 0, limit: int = 1000
+    ) -> list[Event]:
+        """Events with an id above `after`, in order; None: of all owners, of all clusters."""
+        query = select(events).where(events.c.id > after).order_by(events.c.id).limit(limit)
+        if owner is not None:
+            query = query.where(events.c.owner == owner)
+        if cluster is not None:
+            query = query.where(events.c.cluster == cluster)
+        rows = await self._db.read(lambda connection: connection.execute(query).all())
+        return [documents.event_from(row) for row in rows]
+
+    async def secrets(self, name: str) -> Secrets:
+        """The secrets of a cluster; ClusterNotFound where there is none."""
+        query = select(secrets).where(secrets.c.cluster == name)
+        row = await self._db.read(lambda connection: connection.execute(query).one_or_none())
+        if row is None:
+            raise _not_found(name)
+        return Secrets(row.link_token, row.ca_certificate, row.ca_key)
+
+    async def key(self, name: str, fresh: Callable[[], bytes]) -> bytes:
+        """The server's own key of this name: the stored one, or a fresh one that is now stored."""
+
+        def work(connection: Connection) -> bytes:
+            connection.execute(upsert(keys).values(name=name, value=fresh()).on_conflict_do_nothing())
+            return bytes(connection.execute(select(keys.c.value).where(keys.c.name == name)).scalar_one())
+
+        return await self._db.write(work)
+
+    async def forget_ended(self, before: float) -> list[str]:
+        """Delete clusters that ended before that time, with all that was kept of them; their names."""
+        old = and_(clusters.c.ended_at.is_not(None), clusters.c.ended_at < before)
+
+        def work(connection: Connection) -> list[str]:
+            names = connection.execute(select(clusters.c.name).where(old)).scalars().all()
+            if names:
+                connection.execute(delete(clusters).where(old))
+            return list(names)
+
+        return await self._db.write(work)
+
+    @property
+    def _db(self) -> Database:
+        if self._database is None:
+            raise RuntimeError("the store is not open")
+        return self._database
+
+    async def _write(self, work: Callable[[Connection], T], written: Callable[[T], Change | None]) -> T:
+        """Write, then tell the listeners; both happen even if whoever asked has gone away meanwhile."""
+
+        async def write_and_tell() -> T:
+            result = await self._db.write(work)
+            if change := written(result):
+                for listener in self._listeners:
+                    listener(change.record, change.events)
+            return result
+
+        return await asyncio.shield(write_and_tell())
+
+
+def _not_found(name: str) -> ClusterNotFound:
+    return ClusterNotFound(f"no cluster named {name!r}", details={"cluster": name})
+
+
+def _earlier(connection: Connection, owner: str, key: str, digest: str) -> str | None:
+    """The cluster that an earlier request with this key made."""
+    query = select(requests).where(requests.c.owner == owner, requests.c.key == key)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        return None
+    if row.digest != digest:
+        raise IdempotencyConflict(
+            f"the idempotency key {key!r} was used before, for another request",
+            hint="Use a new key for each new cluster.",
+        )
+    return str(row.cluster)
+
+
+def _load(connection: Connection, name: str) -> ClusterRecord:
+    found = _load_many(connection, select(clusters.c.name, clusters.c.document).where(clusters.c.name == name))
+    if not found:
+        raise _not_found(name)
+    return found[0]
+
+
+def _load_many(connection: Connection, query: Select[Any]) -> list[ClusterRecord]:
+    rows = connection.execute(query).all()
+    theirs: dict[str, list[str]] = {row.name: [] for row in rows}
+    names = query.order_by(None).with_only_columns(clusters.c.name)
+    kept = select(workers.c.cluster, workers.c.document).where(workers.c.cluster.in_(names), workers.c.kept)
+    for cluster, document in connection.execute(kept.order_by(workers.c.number)) if rows else ():
+        theirs[cluster].append(document)
+    return [documents.cluster_from(row.document, theirs[row.name]) for row in rows]
+
+
+def _insert_cluster(connection: Connection, change: Change) -> None:
+    connection.execute(insert(clusters).values(documents.cluster_row(change.record)))
+    _insert_events(connection, change)
+
+
+def _save(connection: Connection, before: ClusterRecord, change: Change) -> None:
+    after = change.record
+    row = documents.cluster_row(after)
+    connection.execute(update(clusters).where(clusters.c.name == after.name).values(row))
+    was = {worker.name: worker for worker in before.workers}
+    changed = [documents.worker_row(after.name, w) for w in after.workers if was.pop(w.name, None) != w]
+    if changed:
+        statement = upsert(workers)
+        new = {"document": statement.excluded.document, "kept": statement.excluded.kept}
+        connection.execute(statement.on_conflict_do_update(index_elements=["cluster", "number"], set_=new), changed)
+    # Whoever is left in `was` is no longer part of the record.
+    for worker in was.values():
+        gone = and_(workers.c.cluster == after.name, workers.c.number == documents.worker_number(worker))
+        connection.execute(update(workers).where(gone).values(kept=False))
+    _insert_events(connection, change)
+
+
+def _insert_events(connection: Connection, change: Change) -> None:
+    rows = [documents.event_row(event, change.record.spec.owner) for event in change.events]
+    if rows:
+        connection.execute(insert(events), rows)

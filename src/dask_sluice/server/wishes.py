@@ -1,0 +1,77 @@
+"""What people want of a cluster, written into its record: pure, and within its limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ..wire.errors import RequestInvalid
+from ..wire.reasons import Reason, ReasonCode
+from ..wire.states import ClusterState
+from .decision import Change, plain
+from .facts import within
+from .model import Adaptive, ClusterRecord, Event, Wanted
+
+
+@dataclass(frozen=True)
+class Granted(Change):
+    """A change, and a sentence where a limit made it less than was asked for."""
+
+    message: str = ""
+
+
+def scaled(record: ClusterRecord, by: str, count: int, now: float) -> Granted:
+    """So many workers from now on; ends adaptive scaling."""
+    limit = record.spec.max_workers
+    granted = min(count, limit)
+    told = plain(ReasonCode.SCALED, by=by, count=granted)
+    return _granted(record, replace(record.wanted, workers=granted, adaptive=None), told, now, (count, limit, granted))
+
+
+def adaptive(record: ClusterRecord, by: str, minimum: int, maximum: int | None, now: float) -> Granted:
+    """Adaptive scaling within these bounds; `maximum` None: up to the limit."""
+    limit = record.spec.max_workers
+    asked = limit if maximum is None else maximum
+    bounds = Adaptive(min(minimum, limit), min(asked, limit))
+    told = plain(ReasonCode.ADAPT_SET, by=by, minimum=bounds.minimum, maximum=bounds.maximum)
+    wanted = replace(record.wanted, workers=within(record.wanted.workers, bounds, limit), adaptive=bounds)
+    return _granted(record, wanted, told, now, (max(asked, minimum), limit, bounds.maximum))
+
+
+def adaptive_off(record: ClusterRecord, by: str, now: float) -> Granted:
+    """No adaptive scaling; as many workers stay wanted as are."""
+    told = plain(ReasonCode.ADAPT_OFF, by=by, count=record.wanted.workers)
+    count = record.wanted.workers
+    return _granted(record, replace(record.wanted, adaptive=None), told, now, (count, count, count))
+
+
+def stopped(record: ClusterRecord, reason: Reason) -> Change:
+    """The end, for this reason; the first reason stands."""
+    if record.state.is_final or record.wanted.stop is not None:
+        return Change(record)
+    return Change(replace(record, wanted=replace(record.wanted, stop=reason)))
+
+
+def check_bounds(minimum: int | None, maximum: int | None) -> None:
+    """Whether these can be bounds of adaptive scaling at all."""
+    for field, value in (("minimum", minimum), ("maximum", maximum)):
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+            raise RequestInvalid(f"{field} must be a non-negative integer, got {value!r}", details={"field": field})
+    if minimum is not None and maximum is not None and minimum > maximum:
+        raise RequestInvalid(
+            f"minimum must not be above maximum, got {minimum} and {maximum}", details={"field": "minimum"}
+        )
+
+
+def _granted(record: ClusterRecord, wanted: Wanted, told: Reason, now: float, limit: tuple[int, int, int]) -> Granted:
+    """The change, with an event for it and one more where the limit cut it. `limit`: asked, limit, granted."""
+    asked, most, count = limit
+    events = [Event(now, record.name, "cluster", "scaling", told)]
+    message = ""
+    if asked > count:
+        clamped = plain(ReasonCode.LIMIT_CLAMPED, asked=asked, limit=most, count=count)
+        events.append(Event(now, record.name, "cluster", "scaling", clamped))
+        message = clamped.sentence
+    # Whoever scales wants another try, whatever failed before.
+    reason = Reason(ReasonCode.RUNNING) if record.state is ClusterState.RUNNING else record.reason
+    changed = replace(record, wanted=wanted, reason=reason, worker_failures=0, last_failure_at=None)
+    return Granted(changed, tuple(events), message)
