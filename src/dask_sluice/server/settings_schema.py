@@ -213,7 +213,7 @@ class Number(Section):
     minimum: float
     """The least that may be chosen."""
     maximum: float | None = None
-    """The most that may be chosen; null sets no bound of its own."""
+    """The most that may be chosen. Null: all that this machine has."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -248,7 +248,7 @@ class Threads(Section):
     minimum: int = Field(0, ge=0)
     """The least that may be chosen; 0 stands for one for each core."""
     maximum: int | None = Field(None, ge=1)
-    """The most that may be chosen; null sets no bound."""
+    """The most that may be chosen. Null: four for each core of this machine."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -283,8 +283,9 @@ class Options(Section):
 class Limits(Section):
     """What nobody may exceed."""
 
-    cluster_max_workers: int = Field(100, ge=1)
-    """Workers of one cluster. There is always a limit, so that a slip of the finger does not fill the machine."""
+    cluster_max_workers: int | None = Field(None, ge=1)
+    """Workers of one cluster. Null: four for each core of this machine, at least 16. There is always a limit, so that
+    a slip of the finger does not fill the machine."""
 
 
 class Timeouts(Section):
@@ -292,7 +293,7 @@ class Timeouts(Section):
 
     scheduler_start_s: Seconds = 60.0
     """From submitting a scheduler to its call home; then the cluster fails. Raise it for slow network disks."""
-    worker_start_s: Seconds = 60.0
+    worker_start_s: Seconds = 120.0
     """From submitting a worker until it is connected to its scheduler; then it is given up and another is tried."""
     idle_s: SecondsOrNever = 0.0
     """A cluster without work for so long is stopped. 0: never, since results kept in its memory would be lost."""
