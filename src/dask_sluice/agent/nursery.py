@@ -293,8 +293,10 @@ def main() -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     began = time.monotonic()
     warm()
+    from .main import run  # by now all that it imports is there
+
     print(f"nursery {os.getpid()} warm after {time.monotonic() - began:.2f} s", file=sys.stderr, flush=True)
     born = Nursery(listener, start["idle_s"]).serve()
     if born is not None:
-        nursery_child.run(*born)
+        nursery_child.run(*born, run)
     return 0

@@ -6,12 +6,13 @@ whatever fails is told to the nursery through a pipe, which passes it on to the 
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, Optional, TypedDict
 
 from ..wire.launch import LAST_WORDS_VARIABLE, LAUNCH_VARIABLE
@@ -48,10 +49,12 @@ def needs_new_interpreter(variables: Mapping[str, str], present: Mapping[str, st
     return any(name.startswith(_READ_AT_START) and present.get(name) != value for name, value in variables.items())
 
 
-def run(fork: Fork, status: int) -> NoReturn:
+def run(fork: Fork, status: int, run_agent: Callable[[str], Any]) -> NoReturn:
     """Become the job: warm, or through a new interpreter where a variable asks for it.
 
-    `status` is the pipe to the nursery: told once, when the process is ready, or why it cannot be.
+    status     the pipe to the nursery: told once, when the process is ready, or why it cannot be
+    run_agent  called with the path of the launch document; imported before, since the job's account may not be
+               able to read the files that this Python comes from
     """
     marked = False
     try:
@@ -81,8 +84,6 @@ def run(fork: Fork, status: int) -> NoReturn:
         import dask
 
         dask.config.refresh()
-    from .main import run as run_agent
-
     sys.exit(run_agent(fork["launch"]))
 
 
@@ -124,8 +125,6 @@ def _become(user: Account) -> None:
 def _stay_visible() -> None:
     """Undo Linux' hiding of a process that changed its account: distributed reads its own /proc/self/fd."""
     if sys.platform.startswith("linux"):
-        import ctypes
-
         ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE; this memory holds nothing of other users
 
 

@@ -86,6 +86,8 @@ def write_exit(path: str, end: End) -> None:
         fd = os.open(unfinished, flags, 0o600, dir_fd=where)
         with os.fdopen(fd, "w") as file:
             json.dump(end, file)
+            if os.geteuid() == 0:  # what lies in a directory belongs to its owner: nothing else is read there
+                os.fchown(fd, os.fstat(where).st_uid, -1)
         os.rename(unfinished, name, src_dir_fd=where, dst_dir_fd=where)
     except OSError as error:  # disk full: those connected now are told all the same
         print(f"cannot write {path}: {error}", file=sys.stderr, flush=True)

@@ -92,7 +92,7 @@ class LocalHarness(Harness):
         return job(cluster, "worker-8", "stay", environment="/nowhere/at/all")
 
     async def leftovers(self) -> Sequence[str]:
-        return [f"{pid} {_command(pid)}" for pid in self.processes()]
+        return [f"{pid} {command(pid)}" for pid in self.processes()]
 
     def processes(self, prefix: str = "") -> list[int]:
         """Every process that writes to the log of a job whose name begins so."""
@@ -105,7 +105,7 @@ class LocalHarness(Harness):
 
     def nurseries(self) -> list[int]:
         """Every warm parent of this harness."""
-        ours = [pid for pid in _pids() if str(self.stage) in _command(pid) and _command(pid).endswith("nursery")]
+        ours = [pid for pid in _pids() if str(self.stage) in command(pid) and command(pid).endswith("nursery")]
         return [pid for pid in ours if pid not in self.processes()]
 
     def files(self, cluster: str, job_id: str) -> Path:
@@ -123,7 +123,8 @@ def _pids() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid()]
 
 
-def _command(pid: int) -> str:
+def command(pid: int) -> str:
+    """The command line of a process; a fork has its nursery's."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
     except OSError:

@@ -6,7 +6,9 @@ Copied into a staged agent as `sluice_agent/agent/main.py`, next to the real nur
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -62,8 +64,6 @@ def say_why(_: Any) -> int:
 
 def report(_: Any) -> int:
     """Tell what a process can see of itself."""
-    import random
-
     with open("/proc/self/status") as file:
         status = dict(line.rstrip("\n").split(":", 1) for line in file)
     found = {
@@ -77,7 +77,7 @@ def report(_: Any) -> int:
         "variables": dict(os.environ),
         "fds": sorted(int(fd) for fd in os.listdir("/proc/self/fd")),
         "random": random.random(),
-        "authkey": __import__("multiprocessing").current_process().authkey.hex(),
+        "authkey": multiprocessing.current_process().authkey.hex(),
         "numpy": sys.modules["numpy"].random.random() if "numpy" in sys.modules else None,
         "sigterm_is_default": signal.getsignal(signal.SIGTERM) is signal.SIG_DFL,
         "warm": "sluice_agent.agent.nursery" in sys.modules,

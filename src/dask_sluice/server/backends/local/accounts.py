@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import pwd
+import stat
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..protocol import Refused
 
@@ -71,6 +73,12 @@ def account_of(owner: str, shared_account: str) -> Account:
     if entry is None:
         raise Refused(f"the account {shared_account!r}, set as shared_account, does not exist on this machine")
     return _as_account(entry)
+
+
+def closed_to_others(path: Path) -> Path | None:
+    """The first directory on the way to `path`, or `path` itself, that other accounts cannot pass; None if they can."""
+    real = path.resolve()
+    return next((part for part in (*reversed(real.parents), real) if not part.stat().st_mode & stat.S_IXOTH), None)
 
 
 def _entry(name: str) -> pwd.struct_passwd | None:

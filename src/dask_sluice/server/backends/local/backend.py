@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-from collections.abc import AsyncIterator, Mapping, Sequence
+import logging
+import sys
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ....wire.errors import EnvironmentInvalid
-from ....wire.processes import ZOMBIE, process_stat
+from ....wire.processes import ZOMBIE
 from ..protocol import Capabilities, Handle, Job, JobState, Refused, Seen, Unavailable
 from . import endings
-from .accounts import Account, account_of, may_change_accounts, own_account
+from .accounts import Account, account_of, closed_to_others, may_change_accounts, own_account
 from .connection import NurseryLost
 from .directories import Directories, JobFiles, Mark, read_end, read_json
 from .forks import cannot_start, fork_request
@@ -22,8 +24,11 @@ from .nurseries import Nurseries
 from .processes import Session, end_sessions
 from .settings import LocalSettings
 
+logger = logging.getLogger(__name__)
 _HOST = "127.0.0.1"
 _LOG_TAIL_BYTES = 4000
+_LEFTOVERS_TAKE_S = 1.0
+"""Longest that a look waits until what ended jobs left behind has ended too; it takes some milliseconds."""
 _LOOK_EVERY_S = 5.0
 """How often to look for ends of which no nursery told, because it was killed."""
 
@@ -35,6 +40,7 @@ class LocalBackend:
         self, settings: LocalSettings | None = None, *, data_dir: Path, runtime_dir: Path, stage: Path
     ) -> None:
         self._settings = settings or LocalSettings()
+        self._stage = stage
         self._directories = Directories(data_dir / "clusters")
         self._nurseries = Nurseries(
             self._settings, stage=stage, runtime_dir=runtime_dir, log_dir=data_dir / "logs", on_end=self._on_end
@@ -52,6 +58,12 @@ class LocalBackend:
 
     async def start(self) -> None:
         self._directories.prepare(open_to_others=may_change_accounts())
+        if may_change_accounts():
+            for needed in (self._stage, Path(sys.executable)):
+                if (closed := closed_to_others(needed)) is not None:
+                    logger.warning(
+                        "Clusters of other Unix accounts cannot read %s: %s is closed to them.", needed, closed
+                    )
         await self._nurseries.start()
         self._looking = asyncio.create_task(self._look_for_ever())
 
@@ -97,9 +109,7 @@ class LocalBackend:
             handle = await asyncio.shield(forking)
         except asyncio.CancelledError:
             # Nobody gets the handle of what is being forked just now, so nobody else could end it.
-            cleaning = asyncio.create_task(self._end_unwanted(forking))
-            self._cleaning.add(cleaning)
-            cleaning.add_done_callback(self._cleaning.discard)
+            self._clean(self._end_unwanted(forking))
             raise
         yield handle
 
@@ -113,8 +123,8 @@ class LocalBackend:
                 self._running.pop(handle.job_id, None)
                 self._over.add(handle.job_id)
                 over.append(session)
-        if over:  # an end that nobody asked for: what it left behind goes too
-            await end_sessions(over, 0)
+        if over:
+            await asyncio.wait([self._clean(self._end_leftovers(over))], timeout=_LEFTOVERS_TAKE_S)
         return seen
 
     async def remove(self, handle: Handle) -> None:
@@ -205,6 +215,21 @@ class LocalBackend:
             raise cannot_start(answer["errno"], answer["error"], answer["path"], account.name)
         return Mark(answer["pid"], answer["start_time"], account.uid)
 
+    # -- cleaning up
+
+    def _clean(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        cleaning = asyncio.create_task(work)
+        self._cleaning.add(cleaning)
+        cleaning.add_done_callback(self._cleaning.discard)
+        return cleaning
+
+    async def _end_leftovers(self, over: Sequence[Session]) -> None:
+        """End what jobs left behind that ended unasked."""
+        try:
+            await end_sessions(over, 0)
+        except Unavailable as error:
+            logger.warning("Left over from jobs that have ended: %s", error)
+
     async def _end_unwanted(self, forking: asyncio.Task[Handle]) -> None:
         with contextlib.suppress(Refused, Unavailable):
             await self.remove(await asyncio.shield(forking))
@@ -220,11 +245,11 @@ class LocalBackend:
         session = session_of(handle, files)
         if session is None:
             return Seen(handle.job_id, JobState.ENDED)
-        stat = process_stat(session.pid)
-        if stat is not None and stat.start_time == session.start_time:
+        leader = session.leader
+        if leader is not None:
             # A zombie's nursery is just about to write how it ended: a moment later more is known.
-            about_to_be_told = stat.parent in nurseries and not files.exit.exists()
-            if stat.state != ZOMBIE or (about_to_be_told and handle.job_id not in self._over):
+            about_to_be_told = leader.parent in nurseries and not files.exit.exists()
+            if leader.state != ZOMBIE or (about_to_be_told and handle.job_id not in self._over):
                 return Seen(handle.job_id, JobState.RUNNING, host=_HOST)
         exit, last_words, tail = (
             read_json(files.exit),
@@ -238,7 +263,8 @@ class LocalBackend:
         for cluster, files, mark in self._directories.marked():
             handle = make_handle(cluster, files.job_id, kind_of(read_json(files.launch)), mark)
             session = session_of(handle, files)
-            if session is not None and session.leader_is_alive:
+            leader = session.leader if session is not None else None
+            if leader is not None and leader.state != ZOMBIE:
                 found.append(handle)
         return found
 

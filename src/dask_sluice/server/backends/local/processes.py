@@ -34,8 +34,11 @@ class Session:
     launch: str
 
     @property
-    def leader_is_alive(self) -> bool:
-        return is_alive(self.pid, self.start_time)
+    def leader(self) -> ProcessStat | None:
+        """The first process, maybe a zombie; None once its number is free or a stranger's."""
+        stat = process_stat(self.pid)
+        ours = stat is not None and stat.start_time == self.start_time and _belongs_to(self.pid, self.uid)
+        return stat if ours else None
 
 
 @dataclass(frozen=True)

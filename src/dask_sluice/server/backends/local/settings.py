@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from pydantic import ConfigDict, Field
+
+Seconds = Annotated[float, Field(gt=0)]
 
 
 @dataclass(frozen=True)
 class LocalSettings:
-    """Times in seconds."""
+    """Clusters as processes of this machine. Times in seconds."""
 
-    stop_grace_s: float = 3.0
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
+        extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+    stop_grace_s: Seconds = 3.0
     """How long a process may take to end by itself before it is killed."""
-    nursery_unused_s: float = 1800.0
+    nursery_unused_s: Seconds = 1800.0
     """An environment's warm parent process is ended when no cluster has used it for so long."""
-    environment_timeout_s: float = 60.0
+    environment_timeout_s: Seconds = 60.0
     """How long an environment may take to import distributed; on slow network disks it takes long."""
     shared_account: str = ""
     """As root: the Unix account for clusters whose owner has none. Empty: the server's own account."""
