@@ -1,0 +1,231 @@
+"""The proxies: started, watched, restarted at once when one ends, and taken over from a killed server.
+
+A proxy is a process of its own in a session of its own. It outlives a killed server and goes on with the
+routes that it has; the next server on the same address and with the same settings adopts it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..wire.processes import is_alive, process_stat
+from . import listening
+from .startup import CannotStart
+
+log = logging.getLogger(__name__)
+
+STOP_S = 8.0
+"""More than a proxy gives its connections to end."""
+LOOK_S = 0.25
+DIED_YOUNG_S = 2.0
+YOUNG_DEATHS_AT_MOST = 5
+RESTART_S = 1.0
+
+
+@dataclass(frozen=True)
+class ProxyProcess:
+    """One proxy, by number and start time: a number alone may be a stranger's by now."""
+
+    pid: int
+    start_time: str
+
+    @property
+    def lives(self) -> bool:
+        return is_alive(self.pid, self.start_time)
+
+
+class Supervisor:
+    """Keeps so many proxies running on one public socket."""
+
+    def __init__(
+        self, *, address: str, port: int, count: int, options: dict[str, Any], log_path: Path, file: Path
+    ) -> None:
+        """`options` is the proxy's document on standard input, without `listen_fd`."""
+        self._address = address
+        self._port = port
+        self._count = count
+        self._options = options
+        self._log_path = log_path
+        self._file = file
+        self._public: socket.socket | None = None
+        self._proxies: list[ProxyProcess] = []
+        self._adopted: list[ProxyProcess] = []
+        self._children: dict[int, subprocess.Popen[bytes]] = {}
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        if self._public is None:
+            raise RuntimeError("the supervisor has not bound its port yet")
+        return int(self._public.getsockname()[1])
+
+    def bind(self) -> None:
+        """Take the public port, or share it with our own proxies that a killed server left.
+
+        raises  CannotStart
+        """
+        earlier = self._read()
+        living = [proxy for proxy in _processes(earlier) if proxy.lives]
+        port = int(earlier.get("port", 0))
+        same = earlier.get("address") == self._address and self._port in (port, 0)
+        if living and same and earlier.get("settings") == self._settings_digest():
+            self._public = listening.bind(self._address, port, shared_with_our_proxies=True)
+            self._adopted = living[: self._count]
+            _end(living[self._count :])
+            log.info("took over %d proxies that an earlier server left", len(self._adopted))
+            return
+        _end(living)
+        if same and self._port == 0 and port and listening.is_free(self._address, port):
+            # Schedulers that an earlier server left dial the port it had.
+            self._public = listening.bind(self._address, port)
+        else:
+            self._public = listening.bind(self._address, self._port)
+
+    async def run(self) -> None:
+        """Keep the proxies running until cancelled; then they go on, see `stop`."""
+        async with asyncio.TaskGroup() as group:
+            for proxy in self._adopted:
+                self._proxies.append(proxy)
+                group.create_task(self._keep_one_running(proxy))
+            for _ in range(self._count - len(self._adopted)):
+                group.create_task(self._keep_one_running(None))
+
+    async def stop(self) -> None:
+        """End the proxies; connections through them end too."""
+        proxies, self._proxies = self._proxies, []
+        _end(proxies)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_S):
+                while any(proxy.lives for proxy in proxies):  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+        _end([proxy for proxy in proxies if proxy.lives], signal.SIGKILL)
+        self._file.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let go of the public socket; proxies that were not stopped go on."""
+        for child in self._children.values():
+            if child.poll() is None:
+                child.returncode = 0  # `Popen` would warn that its process still runs: it should
+        if self._public is not None:
+            self._public.close()
+
+    async def _keep_one_running(self, proxy: ProxyProcess | None) -> None:
+        """Wait for its end, start the next, for ever; `proxy` is an adopted one, None: start one first."""
+        clock = asyncio.get_running_loop().time
+        young_deaths, started = 0, clock()
+        while True:
+            if proxy is not None:
+                await _ended(proxy)
+                self._lost(proxy)
+                young_deaths = young_deaths + 1 if clock() - started < DIED_YOUNG_S else 0
+                if young_deaths >= YOUNG_DEATHS_AT_MOST:
+                    raise CannotStart(f"the proxy cannot run: {self._last_line()}", hint=f"Its log: {self._log_path}")
+                await asyncio.sleep(RESTART_S if young_deaths > 1 else 0)
+            started = clock()
+            proxy = await self._start()
+
+    async def _start(self) -> ProxyProcess:
+        if self._public is None:
+            raise RuntimeError("the supervisor has not bound its port yet")
+        # Only now: a socket that listens takes its share of the connections, and someone has to accept them.
+        self._public.listen(listening.BACKLOG)
+        descriptor = self._public.fileno()
+        with self._log_path.open("ab") as log_file:
+            process = subprocess.Popen(  # noqa: ASYNC220  a millisecond, and asyncio's kills what it lets go of
+                [sys.executable, "-m", "dask_sluice.proxy"],
+                stdin=subprocess.PIPE,
+                stdout=log_file,
+                stderr=log_file,
+                pass_fds=(descriptor,),
+                start_new_session=True,
+            )
+        document = json.dumps({**self._options, "listen_fd": descriptor}).encode()
+        self._children[process.pid] = process
+        if process.stdin is not None:
+            with suppress(BrokenPipeError), process.stdin:  # broken: it ended at once, which is noticed next
+                process.stdin.write(document)
+        return self._register(process.pid)
+
+    def _register(self, pid: int) -> ProxyProcess:
+        stat = process_stat(pid)
+        proxy = ProxyProcess(pid, stat.start_time if stat else "")
+        self._proxies.append(proxy)
+        self._write()
+        return proxy
+
+    def _lost(self, proxy: ProxyProcess) -> None:
+        child = self._children.pop(proxy.pid, None)
+        code = child.wait() if child else None
+        if proxy in self._proxies:  # not when we are stopping
+            self._proxies.remove(proxy)
+            how = "" if code is None else f" with exit code {code}" if code >= 0 else f" by signal {-code}"
+            log.warning("a proxy (pid %d) ended%s; starting another one", proxy.pid, how)
+
+    def _settings_digest(self) -> str:
+        return hashlib.sha256(json.dumps(self._options, sort_keys=True).encode()).hexdigest()
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            document = json.loads(self._file.read_text())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return document if isinstance(document, dict) else {}
+
+    def _write(self) -> None:
+        document = {
+            "address": self._address,
+            "port": self.port,
+            "settings": self._settings_digest(),
+            "proxies": [asdict(proxy) for proxy in self._proxies],
+        }
+        aside = self._file.with_suffix(".new")
+        aside.write_text(json.dumps(document))
+        aside.replace(self._file)
+
+    def _last_line(self) -> str:
+        with self._log_path.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 4000))
+            lines = file.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it says nothing"
+
+
+async def _ended(proxy: ProxyProcess) -> None:
+    """Return when the process has ended."""
+    try:
+        descriptor = os.pidfd_open(proxy.pid)
+    except (AttributeError, OSError):  # no Linux, or gone already
+        while proxy.lives:  # noqa: ASYNC110  nothing tells of it
+            await asyncio.sleep(LOOK_S)
+        return
+    gone = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(descriptor, gone.set)
+    try:
+        if proxy.lives:  # and not a stranger who was given the number since
+            await gone.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
+def _processes(document: dict[str, Any]) -> list[ProxyProcess]:
+    return [ProxyProcess(int(each["pid"]), str(each["start_time"])) for each in document.get("proxies", ())]
+
+
+def _end(proxies: list[ProxyProcess], number: int = signal.SIGTERM) -> None:
+    for proxy in proxies:
+        if proxy.lives:
+            with suppress(ProcessLookupError):
+                os.kill(proxy.pid, number)
