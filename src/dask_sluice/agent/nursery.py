@@ -33,6 +33,7 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, Optional
 
+from ..wire.processes import process_stat
 from . import nursery_child
 from .nursery_child import Fork
 from .nursery_exits import End, ended_child, how_it_ended, oom_kills, release, write_exit
@@ -209,7 +210,6 @@ class Nursery:
 
     def _fork(self, connection: _Connection, request_id: Any, fork: Fork) -> Optional[_Born]:
         told, tell = os.pipe()
-        oom_kills_before = oom_kills()
         try:
             pid = os.fork()
         except OSError as error:  # too many processes, no memory
@@ -223,7 +223,7 @@ class Nursery:
             self._let_go()
             return fork, tell
         os.close(tell)
-        child = self._children[pid] = _Child(fork, pid, oom_kills_before)
+        child = self._children[pid] = _Child(fork, pid, oom_kills())
         self._births[told] = _Birth(child, connection, request_id)
         self._poll.register(told, select.POLLIN)
         return None
@@ -293,6 +293,7 @@ def main() -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     began = time.monotonic()
     warm()
+    process_stat(os.getpid())  # it remembers what a fork would have to look up
     from .main import run  # by now all that it imports is there
 
     print(f"nursery {os.getpid()} warm after {time.monotonic() - began:.2f} s", file=sys.stderr, flush=True)

@@ -88,6 +88,6 @@ def _forget_shared_randomness() -> None:
 
     Python's `random`, `uuid` and OpenSSL see to it themselves; these two do not.
     """
-    if "numpy" in sys.modules:
-        sys.modules["numpy"].random.seed()
+    if "numpy.random" in sys.modules:  # else it is seeded when it is imported
+        sys.modules["numpy.random"].seed()
     multiprocessing.current_process().authkey = os.urandom(32)

@@ -114,9 +114,10 @@ class LocalHarness(Harness):
     async def close(self) -> None:
         """Close the backend, and end what a test left."""
         await self._backend.close()
-        for pid in (*self.processes(), *self.nurseries()):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        while left := [*self.processes(), *self.nurseries()]:  # more than once: one may just be forking
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 def _pids() -> list[int]:

@@ -21,7 +21,7 @@ from .directories import Directories, JobFiles, Mark, read_end, read_json
 from .forks import cannot_start, fork_request
 from .handles import kind_of, make_handle, session_of
 from .nurseries import Nurseries
-from .processes import Session, end_sessions
+from .processes import Session, Sessions
 from .settings import LocalSettings
 
 logger = logging.getLogger(__name__)
@@ -45,6 +45,7 @@ class LocalBackend:
         self._nurseries = Nurseries(
             self._settings, stage=stage, runtime_dir=runtime_dir, log_dir=data_dir / "logs", on_end=self._on_end
         )
+        self._sessions = Sessions()
         self._forking: dict[str, asyncio.Task[Handle]] = {}
         self._clusters: dict[str, str] = {}
         """Cluster of each job that we know."""
@@ -124,13 +125,14 @@ class LocalBackend:
                 self._over.add(handle.job_id)
                 over.append(session)
         if over:
-            await asyncio.wait([self._clean(self._end_leftovers(over))], timeout=_LEFTOVERS_TAKE_S)
+            cleaning = [self._clean(self._end_leftovers(session)) for session in over]
+            await asyncio.wait(cleaning, timeout=_LEFTOVERS_TAKE_S)
         return seen
 
     async def remove(self, handle: Handle) -> None:
         session = self._session(handle)
         if session is not None:
-            await end_sessions([session], self._settings.stop_grace_s)
+            await self._sessions.end(session, self._settings.stop_grace_s)
             self._over.add(handle.job_id)
             self._running.pop(handle.job_id, None)
 
@@ -223,12 +225,12 @@ class LocalBackend:
         cleaning.add_done_callback(self._cleaning.discard)
         return cleaning
 
-    async def _end_leftovers(self, over: Sequence[Session]) -> None:
-        """End what jobs left behind that ended unasked."""
+    async def _end_leftovers(self, session: Session) -> None:
+        """End what a job left behind that ended unasked."""
         try:
-            await end_sessions(over, 0)
+            await self._sessions.end(session, 0)
         except Unavailable as error:
-            logger.warning("Left over from jobs that have ended: %s", error)
+            logger.warning("Left over from a job that has ended: %s", error)
 
     async def _end_unwanted(self, forking: asyncio.Task[Handle]) -> None:
         with contextlib.suppress(Refused, Unavailable):

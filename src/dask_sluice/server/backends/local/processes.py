@@ -48,23 +48,45 @@ class _Target:
     uid: int
 
 
-async def end_sessions(sessions: Sequence[Session], grace_s: float) -> None:
-    """Ask the leaders to end, then kill them and all that they left. Gone already is success.
+class Sessions:
+    """Ends sessions. Those ended at the same time share their looks at the list of all processes."""
 
-    raises  Unavailable where something cannot be killed, as when it hangs in the kernel
-    """
-    leaders = [_Target(session.pid, session.start_time, session.uid) for session in sessions]
-    await _signal_and_wait(leaders, signal.SIGTERM, grace_s)
-    for _ in range(_ROUNDS):
-        members = await asyncio.to_thread(_members, sessions)
-        if not members:
-            return
-        await _signal_and_wait(members, signal.SIGKILL, _KILL_TAKES_S)
-    raise Unavailable(f"processes {[member.pid for member in members]} do not end although they were killed")
+    def __init__(self) -> None:
+        self._asked: list[tuple[Session, asyncio.Future[list[_Target]]]] = []
+        self._looking: asyncio.Task[None] | None = None
+
+    async def end(self, session: Session, grace_s: float) -> None:
+        """Ask the leader to end, then kill it and all that it left. Gone already is success.
+
+        raises  Unavailable where something cannot be killed, as when it hangs in the kernel
+        """
+        await _signal_and_wait([_Target(session.pid, session.start_time, session.uid)], signal.SIGTERM, grace_s)
+        for _ in range(_ROUNDS):
+            members = await self._members(session)
+            if not members:
+                return
+            await _signal_and_wait(members, signal.SIGKILL, _KILL_TAKES_S)
+        raise Unavailable(f"processes {[member.pid for member in members]} do not end although they were killed")
+
+    def _members(self, session: Session) -> asyncio.Future[list[_Target]]:
+        """Every living process of the session, as of a look that begins from now on."""
+        found: asyncio.Future[list[_Target]] = asyncio.get_running_loop().create_future()
+        self._asked.append((session, found))
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look())
+        return found
+
+    async def _look(self) -> None:
+        while self._asked:
+            asked, self._asked = self._asked, []
+            targets = await asyncio.to_thread(_members, [session for session, _ in asked])
+            for session, found in asked:
+                if not found.done():
+                    found.set_result(targets.get(session, []))
 
 
-def _members(sessions: Sequence[Session]) -> list[_Target]:
-    """Every living process of these jobs, found by one look at all processes."""
+def _members(sessions: Sequence[Session]) -> dict[Session, list[_Target]]:
+    """Every living process of each session, found by one look at all processes."""
     found = {pid: stat for pid in process_ids() if (stat := _readable_stat(pid)) is not None}
     by_leader = {session.pid: session for session in sessions if not _is_reused(session, found)}
     by_mark = {f"{LAUNCH_VARIABLE}={session.launch}".encode(): session for session in sessions}
@@ -74,11 +96,11 @@ def _members(sessions: Sequence[Session]) -> list[_Target]:
         if session is not None:
             owners[pid] = session
     _add_descendants(owners, found.values())
-    return [
-        _Target(pid, found[pid].start_time, session.uid)
-        for pid, session in owners.items()
-        if found[pid].state != ZOMBIE and _belongs_to(pid, session.uid)
-    ]
+    targets: dict[Session, list[_Target]] = {}
+    for pid, session in owners.items():
+        if found[pid].state != ZOMBIE and _belongs_to(pid, session.uid):
+            targets.setdefault(session, []).append(_Target(pid, found[pid].start_time, session.uid))
+    return targets
 
 
 def _is_reused(session: Session, found: dict[int, ProcessStat]) -> bool:
