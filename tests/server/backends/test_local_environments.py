@@ -219,3 +219,40 @@ async def test_only_the_server_can_reach_sockets_and_notes_of_nurseries(harness:
     await running(harness, job("one", "scheduler", "stay"))
     (socket,) = harness.runtime_dir.glob("nursery-*.sock")
     assert stat.S_IMODE(socket.stat().st_mode) == 0o600
+
+
+# -- environments of other times
+
+TIMES = [
+    "distributed-2022.4.0",
+    "distributed-2023.12",
+    "distributed-2024.12",
+    "distributed-2025.9",
+    "distributed-newest",
+]
+
+
+def environment_of(time: str) -> str:
+    """The interpreter of an environment that holds what an install brought at that time."""
+    maker = Path(__file__).parents[3] / "scripts" / "environments.py"
+    made = subprocess.run([sys.executable, str(maker), time], capture_output=True, text=True, timeout=600, check=False)
+    if made.returncode:
+        pytest.skip(f"cannot be made here: {made.stderr.strip().splitlines()[-1]}")
+    return made.stdout.strip()
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("time", TIMES)
+async def test_a_nursery_is_warm_and_has_one_thread_in_environments_of_all_times(tmp_path: Path, time: str) -> None:
+    environment = environment_of(time)
+    harness = LocalHarness(tmp_path, warm=True)
+    await harness.backend.start()
+    try:
+        await harness.backend.check_environment(environment, OWNER)
+        (handle,) = await running(harness, job("one", "scheduler", "stay", environment=environment))
+        (nursery,) = [pid for pid in harness.nurseries() if command(pid).startswith(environment)]
+        assert len(os.listdir(f"/proc/{nursery}/task")) == 1
+        await harness.backend.remove(handle)
+        assert harness.processes() == []
+    finally:
+        await harness.close()

@@ -7,7 +7,7 @@ import contextlib
 import errno
 import logging
 import sys
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +215,7 @@ class LocalBackend:
             return mark  # forked by a request that another server made, just before it was killed
         if "error" in answer:
             raise cannot_start(answer["errno"], answer["error"], answer["path"], account.name)
-        return Mark(answer["pid"], answer["start_time"], account.uid)
+        return Mark(int(answer["pid"]), str(answer["start_time"]), account.uid)
 
     # -- cleaning up
 
@@ -284,8 +284,8 @@ class LocalBackend:
                 if seen.state is JobState.ENDED:
                     self._tell(self._clusters.get(seen.job_id))
 
-    def _on_end(self, message: Mapping[str, Any]) -> None:
-        self._tell(self._clusters.get(message["job"]))
+    def _on_end(self, job_id: str) -> None:
+        self._tell(self._clusters.get(job_id))
 
     def _tell(self, cluster: str | None) -> None:
         if cluster is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
@@ -19,10 +19,10 @@ class NurseryLost(Unavailable):
 
 
 class Connection:
-    """A dialled connection. `on_end` is called with each message about an ended child."""
+    """A dialled connection. `on_end` is called with the job of each child that ended."""
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, on_end: Callable[[Mapping[str, Any]], None]
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, on_end: Callable[[str], None]
     ) -> None:
         self._reader = reader
         self._writer = writer
@@ -32,7 +32,7 @@ class Connection:
         self._reading = asyncio.create_task(self._read())
 
     @classmethod
-    async def dial(cls, path: str, on_end: Callable[[Mapping[str, Any]], None]) -> Connection:
+    async def dial(cls, path: str, on_end: Callable[[str], None]) -> Connection:
         """A connection; OSError where no nursery listens."""
         reader, writer = await asyncio.open_unix_connection(path, limit=_LONGEST_LINE)
         return cls(reader, writer, on_end)
@@ -77,10 +77,14 @@ class Connection:
                 if not answer.done():
                     answer.set_exception(NurseryLost("the process from which clusters are forked ended unexpectedly"))
 
-    def _take(self, message: Mapping[str, Any]) -> None:
+    def _take(self, message: Any) -> None:
+        """A nursery may be a user's own process: what it says has to be looked at."""
+        if not isinstance(message, dict):
+            raise ValueError(f"not a message: {message!r}"[:200])  # noqa: TRY004 - as one that is no JSON at all
         if message.get("event") == "ended":
-            self._on_end(message)
+            self._on_end(str(message.get("job")))
             return
-        answer = self._waiting.get(message.get("id", 0))
+        request_id = message.get("id")
+        answer = self._waiting.get(request_id) if isinstance(request_id, int) else None
         if answer is not None and not answer.done():
-            answer.set_result(dict(message))
+            answer.set_result(message)

@@ -16,10 +16,9 @@ import secrets
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ....wire.errors import EnvironmentInvalid
 from ....wire.processes import process_stat
@@ -75,7 +74,7 @@ class Nurseries:
         stage: Path,
         runtime_dir: Path,
         log_dir: Path,
-        on_end: Callable[[Mapping[str, Any]], None],
+        on_end: Callable[[str], None],
     ) -> None:
         self._settings = settings
         self._stage = stage
