@@ -18,8 +18,9 @@ from dask_sluice.server.jobs import LaunchSettings
 from dask_sluice.server.links import Links
 from dask_sluice.server.loop import Loop
 from dask_sluice.server.model import Caller, ClusterRecord
-from dask_sluice.server.policy import ClusterLimits, Policy
+from dask_sluice.server.policy import Policy
 from dask_sluice.server.routes import Routes
+from dask_sluice.server.settings_schema import Limits, Timeouts
 from dask_sluice.server.store import Store
 from dask_sluice.wire.errors import AuthenticationRequired
 from dask_sluice.wire.launch import SchedulerLaunch
@@ -83,7 +84,8 @@ async def running_core(
     dials: Dials | None = None,
     world: World | None = None,
     clock: Clock | None = None,
-    limits: ClusterLimits | None = None,
+    timeouts: Timeouts | None = None,
+    limits: Limits | None = None,
     rules: Rules | None = None,
 ) -> AsyncIterator[Core]:
     """A core at work; leaving it is like `kill -9`: nothing is ended, nothing is told."""
@@ -95,7 +97,7 @@ async def running_core(
     loop = Loop(store, backend, clock, launch=LaunchSettings("ws://127.0.0.1:1"), rules=rules)
     links = Links(store, loop, clock)
     store.on_change(changes)
-    control = Control(store, Policy(limits or ClusterLimits()), backend, changes, clock)
+    control = Control(store, Policy(limits=limits, timeouts=timeouts), backend, changes, clock)
     serving: set[asyncio.Task[None]] = set()
 
     async def dial(launch: SchedulerLaunch) -> Line | None:

@@ -10,13 +10,13 @@ import pytest
 
 from dask_sluice.server.backends.fake import PRESETS, Dials, JobDials, World
 from dask_sluice.server.backends.protocol import JobState
-from dask_sluice.server.policy import ClusterLimits
+from dask_sluice.server.settings_schema import Timeouts
 from dask_sluice.wire.reasons import ReasonCode
 from dask_sluice.wire.states import ClusterState, WorkerState
 
 from .core import ADA, Core, end_world, eventually, running_core
 
-FAST = ClusterLimits(start_timeout_s=0.3, worker_start_timeout_s=0.3)
+FAST = Timeouts(scheduler_start_s=0.3, worker_start_s=0.3)
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ async def test_a_scheduler_that_dies_at_start_shows_its_last_lines(tmp_path: Pat
 
 
 async def test_a_scheduler_that_never_calls_home_times_out(tmp_path: Path, world: World) -> None:
-    async with running_core(tmp_path, world=world, dials=PRESETS["never_connects"], limits=FAST) as core:
+    async with running_core(tmp_path, world=world, dials=PRESETS["never_connects"], timeouts=FAST) as core:
         record = await core.until((await core.new()).name, ClusterState.FAILED)
         assert record.reason.code is ReasonCode.SCHEDULER_START_TIMEOUT
         assert "phase: connecting" in record.reason.sentence
@@ -157,7 +157,7 @@ async def test_workers_that_keep_failing_are_given_up_until_someone_scales(tmp_p
 
 
 async def test_an_idle_cluster_ends(tmp_path: Path, world: World) -> None:
-    async with running_core(tmp_path, world=world, limits=ClusterLimits(idle_timeout_s=0.2)) as core:
+    async with running_core(tmp_path, world=world, timeouts=Timeouts(idle_s=0.2)) as core:
         record = await core.until((await core.new()).name, ClusterState.STOPPED)
         assert record.reason.code is ReasonCode.IDLE
 

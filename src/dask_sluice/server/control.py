@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from ..wire.api import Credentials
-from ..wire.errors import ClusterNotRunning, RequestInvalid
+from ..wire.errors import BackendUnavailable, ClusterNotRunning, RequestInvalid
 from ..wire.options import Option
 from ..wire.reasons import Reason, ReasonCode
 from ..wire.states import ClusterState
@@ -41,6 +41,11 @@ class Control:
         self._backend = backend
         self._changes = changes
         self._clock = clock
+        self._closed = False
+
+    def close(self) -> None:
+        """Take no new clusters: the server is about to stop."""
+        self._closed = True
 
     async def options(self, caller: Caller) -> Sequence[Option]:
         """What this caller may choose for a cluster."""
@@ -50,6 +55,8 @@ class Control:
         self, caller: Caller, options: Mapping[str, Any], idempotency_key: str | None
     ) -> tuple[ClusterRecord, bool]:
         """The record, and whether it is new (False: the key was used before for the same request)."""
+        if self._closed:
+            raise BackendUnavailable("the server is shutting down and takes no new clusters", retry_after_s=10)
         spec = self._policy.resolve(caller, cluster_name(caller.name, secrets.token_hex(4)), options)
         if isinstance(self._backend, ChecksEnvironments):
             await self._backend.check_environment(spec.environment, caller.name)
@@ -121,12 +128,15 @@ class Control:
         reason = plain(ReasonCode.STOPPED_BY_USER, by=caller.name)
         return (await self._store.change(name, lambda record: wishes.stopped(record, reason))).record
 
-    async def stop_all(self, reason: Reason) -> list[str]:
-        """End every cluster of everybody, for this reason; the names of those that have not ended yet."""
-        names = [record.name for record in await self._store.clusters(states=SHOWN)]
-        for name in names:
-            await self._store.change(name, lambda record: wishes.stopped(record, reason))
-        return names
+    async def stop_all(self, reason: Reason) -> None:
+        """End every cluster of everybody, for this reason; returns when all have ended."""
+        with self._changes.of_owner(None) as changed:
+            while records := await self._store.clusters(states=SHOWN):
+                changed.clear()
+                for record in records:
+                    if record.wanted.stop is None:
+                        await self._store.change(record.name, lambda each: wishes.stopped(each, reason))
+                await changed.wait()
 
     async def workers(self, caller: Caller, name: str) -> Sequence[WorkerRecord]:
         """Living and ended ones, oldest first."""

@@ -31,7 +31,6 @@ log = logging.getLogger(__name__)
 UNFINISHED = tuple(state for state in ClusterState if not state.is_final)
 STEPS_AT_ONCE = 32
 RETRY_S = (0.5, 1, 2, 5, 10, 30)
-KEEP_ENDED_S = 7 * 86400.0
 SWEEP_EVERY_S = 3600.0
 
 
@@ -61,12 +60,14 @@ class Loop:
         *,
         launch: LaunchSettings,
         rules: Rules | None = None,
+        keep_ended_s: float = 7 * 86400.0,
     ) -> None:
         self.sightings = Sightings()
         self._store = store
         self._backend = backend
         self._clock = clock
         self._rules = rules or Rules()
+        self._keep_ended_s = keep_ended_s
         self._clusters: dict[str, _Attention] = {}
         self._slots = asyncio.Semaphore(STEPS_AT_ONCE)
         self._group: asyncio.TaskGroup | None = None
@@ -246,7 +247,7 @@ class Loop:
         """Forget clusters that ended long ago."""
         while True:
             try:
-                for name in await self._store.forget_ended(self._clock.now() - KEEP_ENDED_S):
+                for name in await self._store.forget_ended(self._clock.now() - self._keep_ended_s):
                     if isinstance(self._backend, ForgetsClusters):
                         await self._backend.forget(name)
             except Exception:  # tidying must not end the server; the next sweep tries again

@@ -9,16 +9,22 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from typing import Any
 
 from ..wire.errors import ClusterNotFound, OptionInvalid
 from ..wire.options import Option, OptionType, check_options
 from .backends.protocol import Size
 from .model import Caller, ClusterRecord, ClusterSpec
+from .settings_schema import Limits, Number, Options, Timeouts
 
 GIB = 2**30
 OWNER_PART = 30
 """`daskgateway-` (12) + owner + `-` + 8 has to stay below the 63 characters of a DNS label."""
+SCHEDULER = Size(cores=1, memory_bytes=0, threads=1)
+LEAST_MEMORY = 0.25
+MANY_CORES = 64
+"""What a backend of more than one machine is taken to have, where nothing else bounds a cluster."""
 
 
 class Action(StrEnum):
@@ -45,95 +51,33 @@ def check(caller: Caller, action: Action, record: ClusterRecord) -> None:
 
 
 @dataclass(frozen=True)
-class Bounds:
-    """What a user gets without asking, and the least and most that may be asked for."""
+class Machine:
+    """The one machine that clusters run on: where nothing else bounds a worker, this does."""
 
-    default: float
-    minimum: float
-    maximum: float
-
-
-@dataclass(frozen=True)
-class ClusterLimits:
-    """The sizes and limits of clusters, as the administrator set them. Memory in GiB, times in seconds."""
-
-    worker_cores: Bounds = Bounds(1, 0.1, 4)
-    worker_memory: Bounds = Bounds(2, 0.25, 8)
-    worker_threads_maximum: int = 64
-    environment: str = ""
-    """The default environment; empty: the backend's own."""
-    max_workers: int = 100
-    scheduler_cores: float = 1
-    scheduler_memory: float = 2
-    start_timeout_s: float = 60
-    worker_start_timeout_s: float = 120
-    idle_timeout_s: float = 0
-
-
-def limits_of_machine(cores: int, memory_bytes: int) -> ClusterLimits:
-    """Limits that fit one machine of this size: a worker may have all of it, and gets a fair part."""
-    memory = max(0.5, memory_bytes / GIB)
-    return ClusterLimits(
-        worker_cores=Bounds(1, 0.1, max(1, cores)),
-        worker_memory=Bounds(min(2.0, _tidy(memory / 2)), 0.25, _tidy(memory)),
-        worker_threads_maximum=max(1, 4 * cores),
-        max_workers=max(16, 4 * cores),
-        scheduler_memory=min(2.0, _tidy(memory / 2)),
-    )
-
-
-def _tidy(memory: float) -> float:
-    return max(0.25, int(memory * 4) / 4)
+    cores: int
+    memory_bytes: int
 
 
 class Policy:
-    """The administrator's settings as decisions."""
+    """The administrator's settings as decisions. `machine` None: the backend has more than one."""
 
-    def __init__(self, limits: ClusterLimits) -> None:
-        self.limits = limits
+    def __init__(
+        self,
+        options: Options | None = None,
+        limits: Limits | None = None,
+        timeouts: Timeouts | None = None,
+        machine: Machine | None = None,
+    ) -> None:
+        settings = options or Options()
+        self._environments = settings.environment.allowed
+        cores = machine.cores if machine else MANY_CORES
+        self._max_workers = (limits or Limits()).cluster_max_workers or max(16, 4 * cores)
+        self._timeouts = timeouts or Timeouts()
+        self._options = _describe(settings, machine)
 
     def options(self, caller: Caller) -> Sequence[Option]:
         """What this caller may choose."""
-        limits = self.limits
-        cores, memory = limits.worker_cores, limits.worker_memory
-        return (
-            Option(
-                name="worker_cores",
-                type=OptionType.FLOAT,
-                default=float(cores.default),
-                label="Cores per worker",
-                help="Processor cores that one worker may use.",
-                unit="cores",
-                minimum=cores.minimum,
-                maximum=cores.maximum,
-            ),
-            Option(
-                name="worker_memory",
-                type=OptionType.FLOAT,
-                default=float(memory.default),
-                label="Memory per worker (GiB)",
-                help="Memory of one worker; one that needs more is restarted.",
-                unit="GiB",
-                minimum=memory.minimum,
-                maximum=memory.maximum,
-            ),
-            Option(
-                name="worker_threads",
-                type=OptionType.INT,
-                default=0,
-                label="Threads per worker",
-                help="Tasks that one worker runs at a time; 0: one for each of its cores.",
-                minimum=0,
-                maximum=limits.worker_threads_maximum,
-            ),
-            Option(
-                name="environment",
-                type=OptionType.STRING,
-                default=limits.environment,
-                label="Python environment",
-                help="Path of a virtual environment, conda prefix or interpreter; empty: the server's own.",
-            ),
-        )
+        return self._options
 
     def resolve(self, caller: Caller, name: str, given: Mapping[str, Any]) -> ClusterSpec:
         """What the caller gets for these options.
@@ -141,22 +85,81 @@ class Policy:
         raises  OptionInvalid, naming the option
         """
         options = check_options(self.options(caller), given)
-        environment = options["environment"].strip()
-        if environment and (not environment.startswith("/") or "\0" in environment):
-            raise OptionInvalid("environment", f"environment must be an absolute path, got {environment!r}")
-        limits, cores = self.limits, options["worker_cores"]
+        cores, timeouts = options["worker_cores"], self._timeouts
         return ClusterSpec(
             name=name,
             owner=caller.name,
             options=options,
-            environment=environment,
-            scheduler=Size(limits.scheduler_cores, int(limits.scheduler_memory * GIB), 1),
+            environment=self._environment(options["environment"].strip()),
+            scheduler=SCHEDULER,
             worker=Size(cores, int(options["worker_memory"] * GIB), options["worker_threads"] or max(1, int(cores))),
-            max_workers=limits.max_workers,
-            start_timeout_s=limits.start_timeout_s,
-            worker_start_timeout_s=limits.worker_start_timeout_s,
-            idle_timeout_s=limits.idle_timeout_s,
+            max_workers=self._max_workers,
+            start_timeout_s=timeouts.scheduler_start_s,
+            worker_start_timeout_s=timeouts.worker_start_s,
+            idle_timeout_s=timeouts.idle_s,
         )
+
+    def _environment(self, path: str) -> str:
+        default = {option.name: option.default for option in self._options}["environment"]
+        if path in ("", default):
+            return path
+        if not path.startswith("/") or "\0" in path or "/../" in f"{path}/":
+            raise OptionInvalid("environment", f"environment must be a plain absolute path, got {path!r}")
+        if self._environments is not None and not any(_fits(path, pattern) for pattern in self._environments):
+            raise OptionInvalid(
+                "environment", f"environment must be one of {', '.join(self._environments) or default}, got {path!r}"
+            )
+        return path
+
+
+def _fits(path: str, pattern: str) -> bool:
+    """Whether the path is meant; `*` stands for anything within one name."""
+    parts, patterns = path.rstrip("/").split("/"), pattern.rstrip("/").split("/")
+    return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))
+
+
+def _describe(settings: Options, machine: Machine | None) -> tuple[Option, ...]:
+    threads = settings.worker_threads
+    return (
+        _number(
+            "worker_cores",
+            settings.worker_cores,
+            float(machine.cores) if machine else None,
+            label="Cores per worker",
+            help="Processor cores that one worker may use.",
+            unit="cores",
+        ),
+        _number(
+            "worker_memory",
+            settings.worker_memory,
+            max(LEAST_MEMORY, int(4 * machine.memory_bytes / GIB) / 4) if machine else None,
+            label="Memory per worker (GiB)",
+            help="Memory of one worker; one that needs more is restarted.",
+            unit="GiB",
+        ),
+        Option(
+            name="worker_threads",
+            type=OptionType.INT,
+            default=threads.default,
+            label="Threads per worker",
+            help="Tasks that one worker runs at a time; 0: one for each of its cores.",
+            minimum=threads.minimum,
+            maximum=threads.maximum,
+        ),
+        Option(
+            name="environment",
+            type=OptionType.STRING,
+            default=settings.environment.default,
+            label="Python environment",
+            help="Path of a virtual environment, conda prefix or interpreter; empty: the server's own.",
+        ),
+    )
+
+
+def _number(name: str, bounds: Number, most: float | None, *, label: str, help: str, unit: str) -> Option:
+    maximum = bounds.maximum if bounds.maximum is not None else most
+    default = float(bounds.default if maximum is None else min(bounds.default, maximum))
+    return Option(name, OptionType.FLOAT, default, label, help, unit, min(bounds.minimum, default), maximum)
 
 
 def cluster_name(owner: str, suffix: str) -> str:

@@ -99,9 +99,16 @@ class World:
 class FakeBackend:
     """Runs nothing, and behaves as if it did."""
 
-    def __init__(self, *, world: World | None = None, dials: Dials | None = None, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        preset: str = "well",
+        world: World | None = None,
+        dials: Dials | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         self.world = world or World()
-        self.dials = dials or Dials()
+        self.dials = dials or PRESETS[preset]
         self.clock: Clock = clock or SystemClock()
         self.submits: list[str] = []
         self._closing: list[asyncio.Queue[str | None]] = []
