@@ -150,6 +150,10 @@ class Control:
         await self._get(caller, Action.SEE, name)
         return await self._store.events(cluster=name, after=after, limit=limit)
 
+    async def last_event(self, caller: Caller) -> int:
+        """The id of the newest event of the caller's clusters: where to begin to `follow` them from now on."""
+        return await self._store.last_event(caller.name)
+
     async def follow(self, caller: Caller, name: str | None, *, after: int = 0) -> AsyncIterator[Event]:
         """Stored events after `after`, then live ones; of one cluster until it has ended."""
         watch = self._changes.of_owner(caller.name) if name is None else self._changes.of_cluster(name)

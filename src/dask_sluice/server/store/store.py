@@ -140,6 +140,11 @@ class Store:
         rows = await self._db.read(lambda connection: connection.execute(query).all())
         return [documents.event_from(row) for row in rows]
 
+    async def last_event(self, owner: str) -> int:
+        """The id of the newest event of this owner's clusters; 0 where there is none."""
+        query = select(events.c.id).where(events.c.owner == owner).order_by(events.c.id.desc()).limit(1)
+        return await self._db.read(lambda connection: connection.execute(query).scalar()) or 0
+
     async def secrets(self, name: str) -> Secrets:
         """The secrets of a cluster; ClusterNotFound where there is none."""
         query = select(secrets).where(secrets.c.cluster == name)
