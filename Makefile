@@ -1,0 +1,49 @@
+# Everything that these targets need, they install, into .venv and .cache. They want Python 3.11 or newer.
+# Another one than the first found:  make PYTHON=/path/to/python3.12 test
+
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v $$p && break; done)
+BIN := .venv/bin
+READY := .venv/.ready
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: demo serve test check bench old-clients environments clean help
+
+help: ## what there is to make
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+$(READY): pyproject.toml requirements/dev.lock
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer was found; install one or say  make PYTHON=/path/to/python3"; exit 1; }
+	@echo "setting up .venv with $(PYTHON)"
+	@$(PYTHON) scripts/set_up.py .venv
+	@touch $@
+
+demo: $(READY) ## start a server, take the seed notebook's steps with two clients (CI=1: then end)
+	@$(BIN)/python demo/run.py $(if $(CI),--end)
+
+serve: $(READY) ## start a server with the embedded defaults
+	@$(BIN)/dask-sluice serve
+
+check: $(READY) ## lint, types, import contract, budgets
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/budgets.py
+
+test: $(READY) ## all tests; those that need a service come last and say why where they are skipped
+	@$(BIN)/python scripts/services.py
+	$(PYTEST) -m "not real"
+	$(PYTEST) -m real
+
+bench: $(READY) ## ours and dask-gateway side by side: one table, bench/latest.json
+	$(BIN)/python bench/run.py
+
+old-clients: $(READY) ## every published dask_gateway client since 2022.4, each with the dask of its time
+	SLUICE_ALL_CLIENTS=1 $(PYTEST) tests/real/test_old_clients.py
+
+environments: $(READY) ## make every cached environment that tests and benches use
+	$(BIN)/python scripts/environments.py --all
+
+clean: ## delete .venv and every cache
+	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,28 @@
+"""Before the tests that need a real service: install, as root on Debian, what is missing; else say what is.
+
+The tests themselves skip with the reason where a service is not there (and fail in CI, where it must be).
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+PACKAGES = {"chromium": "chromium"}
+
+
+def main() -> None:
+    missing = [package for command, package in PACKAGES.items() if shutil.which(command) is None]
+    if not missing:
+        return
+    if os.geteuid() != 0 or not Path("/etc/debian_version").exists():
+        print(f"services: not installed here, tests that need them are skipped: {', '.join(missing)}")
+        return
+    print(f"services: installing {', '.join(missing)}", flush=True)
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", *missing]):
+        subprocess.run(["apt-get", *command], env=environment, check=False, stdout=subprocess.DEVNULL)
+
+
+if __name__ == "__main__":
+    main()
