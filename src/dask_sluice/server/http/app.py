@@ -1,0 +1,43 @@
+"""All routes put together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.staticfiles import StaticFiles
+
+from . import errors, link, proxy, v2
+from .edge import Edge
+from .pages import routes as pages
+from .services import Services
+from .v1 import routes as v1
+
+HERE = Path(__file__).parent
+
+
+def create_app(services: Services) -> FastAPI:
+    """The server's ASGI app. Starting and stopping what is behind it is its caller's matter."""
+    app = bare_app()
+    app.state.services = services
+    app.add_middleware(Edge, public_url=services.settings.listen.public_url)
+    return app
+
+
+def bare_app() -> FastAPI:
+    """The routes alone, which is all that describing the API takes."""
+    app = FastAPI(
+        title="dask-sluice",
+        version="2",
+        description="Launch and use Dask clusters. Every failure is a problem document (RFC 9457).",
+        openapi_url="/api/v2/openapi.json",
+        # Both pages load scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    errors.install(app)
+    for router in (link.router, proxy.router, v2.router, v1.router, pages.router):
+        app.include_router(router)
+    app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
+    return app

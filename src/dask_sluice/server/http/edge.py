@@ -1,0 +1,128 @@
+"""What happens to every request, before and after the routes. Plain ASGI, so that streams stay streams.
+
+A request gets an id, may not be larger than any real one, may not change anything on behalf of a foreign
+web page, and is answered in any case; what it came to goes to the log in one line.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from fastapi import Request
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ...wire.errors import PermissionDenied, RequestTooLarge, ServerError
+from ...wire.names import REQUEST_ID_HEADER
+from .errors import answer
+
+log = logging.getLogger("dask_sluice.http")
+
+LARGEST_BODY = 1_000_000
+_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+SECURITY_HEADERS: Mapping[str, str] = {
+    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; form-action 'self'; base-uri 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+class Edge:
+    """The outermost layer of the app."""
+
+    def __init__(self, app: ASGIApp, *, public_url: str | None = None) -> None:
+        self.app = app
+        self._public_host = urlsplit(public_url).netloc.lower() if public_url else ""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        exchange = _Exchange(scope, receive, send)
+        try:
+            await self._serve(exchange)
+        except Exception as error:  # the outer edge: whoever called must get an answer
+            log.exception("request %s: %s %s failed", exchange.id, scope["method"], scope["path"])
+            if exchange.status:
+                raise  # half an answer is out: only breaking the connection says that the rest is missing
+            await exchange.refuse(ServerError(f"something broke on the server ({type(error).__name__})"))
+        finally:
+            exchange.log()
+
+    async def _serve(self, exchange: _Exchange) -> None:
+        headers = Headers(scope=exchange.scope)
+        if int(headers.get("content-length") or 0) > LARGEST_BODY:
+            await exchange.refuse(RequestTooLarge(_too_large()))
+        elif exchange.method not in _SAFE_METHODS and self._is_foreign(headers):
+            await exchange.refuse(
+                PermissionDenied("this request was sent by another web site", hint="Use the server's own page.")
+            )
+        else:
+            await self.app(exchange.scope, exchange.receive, exchange.send)
+
+    def _is_foreign(self, headers: Headers) -> bool:
+        """Whether a browser sent this for a page that is not ours. Programs send no Origin."""
+        if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+            return True
+        origin = headers.get("origin")
+        if origin is None:
+            return False
+        ours = {headers.get("host"), headers.get("x-forwarded-host"), self._public_host} - {None, ""}
+        return urlsplit(origin).netloc.lower() not in {str(host).lower() for host in ours}
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        given = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
+        self.id = given if _SANE_ID.fullmatch(given) else secrets.token_hex(8)
+        self.method = scope["method"]
+        # Routes answer GET; the server below us leaves the body of an answer to HEAD away.
+        method = "GET" if self.method == "HEAD" else self.method
+        self.scope = {**scope, "method": method, "state": {**scope.get("state", {}), "request_id": self.id}}
+        self.status = 0
+        self._receive = receive
+        self._send = send
+        self._received = 0
+        self._began = time.perf_counter()
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._received += len(message.get("body", b""))
+        if self._received > LARGEST_BODY:
+            raise HTTPException(413, _too_large())
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers[REQUEST_ID_HEADER] = self.id
+            for name, value in SECURITY_HEADERS.items():
+                headers.setdefault(name, value)
+        await self._send(message)
+
+    async def refuse(self, error: Exception) -> None:
+        """Answer with this error without asking the routes."""
+        response = answer(Request(self.scope), error)  # type: ignore[arg-type]
+        await response(self.scope, self.receive, self.send)
+
+    def log(self) -> None:
+        took = (time.perf_counter() - self._began) * 1000
+        level = logging.INFO if self.method not in _SAFE_METHODS or self.status >= 400 else logging.DEBUG
+        path = self.scope["path"].encode("unicode_escape").decode()
+        log.log(level, "%s %s -> %s in %.1f ms, request %s", self.method, path, self.status or "-", took, self.id)
+
+
+def _too_large() -> str:
+    return f"the body is larger than {LARGEST_BODY:,} bytes, which no real request is"

@@ -1,0 +1,15 @@
+"""Failures as a page: what was wrong and what to do, in the same words as everywhere."""
+
+from __future__ import annotations
+
+from fastapi import Request
+from fastapi.responses import Response
+
+from ....wire.errors import SluiceError
+from ..gate import by_cookie
+from .render import page
+
+
+def error_page(request: Request, error: SluiceError) -> Response:
+    """The page for this failure."""
+    return page(request, "error.html", caller=by_cookie(request), status=error.status, error=error)
