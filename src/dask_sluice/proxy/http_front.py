@@ -38,6 +38,7 @@ _ROUTE_PATIENCE_S = 0.3
 _REPEATABLE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 _REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_CLOSE = (b"Connection", b"close")
 _LOOPBACK = ("127.", "::1", "::ffff:127.")
 
 
@@ -166,10 +167,7 @@ class _Connection:
         except TimeoutError:
             return None
         except h11.RemoteProtocolError as error:
-            status = 431 if error.error_status_hint == 431 else 400
-            title = "Request head too large" if status == 431 else "Bad request"
-            hint = "Send fewer or smaller header fields." if status == 431 else "Speak HTTP/1.1, or TLS to a cluster."
-            await self._refuse(pages.Refusal(status, "request_invalid", title, f"This is no request: {error}.", hint))
+            await self._refuse(pages.no_request(error.error_status_hint, str(error)))
             await self._linger()
             return None
         finally:
@@ -195,6 +193,10 @@ class _Connection:
     async def _route(self, request: h11.Request, headers: Headers, request_id: str) -> None:
         host = header(headers, b"host")
         target = request.target.decode("ascii")
+        if request.http_version not in (b"1.0", b"1.1"):
+            raise pages.Refusal(
+                505, "request_invalid", "HTTP version not supported", "Only HTTP/1.1 is spoken here.", headers=[_CLOSE]
+            )
         if request.method in _REFUSED_METHODS:
             raise pages.Refusal(405, "method_not_allowed", "Method not allowed", "This method is not served here.")
         if header(headers, b"transfer-encoding") and header(headers, b"content-length"):
@@ -275,7 +277,8 @@ class _Connection:
 
         try:
             upstream = await connect(address)
-            rewritten.append((b"Connection", b"close")) if not wants_upgrade(rewritten) else None
+            if not wants_upgrade(rewritten):
+                rewritten.append(_CLOSE)
             sent = h11.Request(method=request.method, target=target, headers=rewritten)
             await self._exchange(sent, upstream, rewrite)
         except UpstreamGone as error:
@@ -342,13 +345,13 @@ class _Connection:
         """Answer something that was no request."""
         if self._client.state.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             answer = pages.refusal_answer(refusal, accept="", request_id=secrets.token_hex(8))
-            answer.headers.append((b"Connection", b"close"))
+            answer.headers.append(_CLOSE)
             await self._send(answer, b"GET")
 
     async def _send(self, answer: pages.Answer, method: bytes) -> None:
         if self._client.state.their_state is h11.SEND_BODY:
-            answer.headers.append((b"Connection", b"close"))
-        await self._client.send(h11.Response(status_code=answer.status, headers=answer.headers))
+            answer.headers.append(_CLOSE)
+        await self._client.send(h11.Response(status_code=answer.status, headers=answer.headers, reason=answer.reason))
         if method != b"HEAD":
             await self._client.send(h11.Data(data=answer.body))
         await self._client.send(h11.EndOfMessage())

@@ -109,12 +109,13 @@ class Listener:
 class Arrival:
     """A connection of which it is not yet known what it wants."""
 
-    __slots__ = ("_address", "_listener", "_sock", "_timer", "_watching")
+    __slots__ = ("_address", "_listener", "_seen", "_sock", "_timer", "_watching")
 
     def __init__(self, listener: Listener, sock: socket.socket, address: str) -> None:
         self._listener, self._sock, self._address = listener, sock, address
         self._timer: asyncio.TimerHandle | None = None
         self._watching = False
+        self._seen = 0
 
     def look(self) -> None:
         """Look at what has arrived; wait for more until it is clear."""
@@ -127,11 +128,13 @@ class Arrival:
         except OSError:
             self.close()
             return
-        verdict = hello.read_hello(bytes(buffer[:count]))
-        if isinstance(verdict, hello.NeedMore) and count:
-            self._wait(verdict.total)
-        elif count == 0:
+        if count == self._seen:  # woken, and nothing new: the client will send no more
             self.close()
+            return
+        self._seen = count
+        verdict = hello.read_hello(bytes(buffer[:count]))
+        if isinstance(verdict, hello.NeedMore):
+            self._wait(verdict.total)
         else:
             self._decided(verdict)
 

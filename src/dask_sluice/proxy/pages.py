@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import json
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from ..wire.names import PROBLEM_TYPE, REQUEST_ID_HEADER
 
@@ -40,6 +41,10 @@ class Answer:
     status: int
     headers: Headers
     body: bytes
+
+    @property
+    def reason(self) -> bytes:
+        return HTTPStatus(self.status).phrase.encode()
 
 
 def wants_page(accept: str) -> bool:
@@ -131,6 +136,17 @@ def server_broke_off() -> Refusal:
         "The server broke off",
         "The dask-sluice server ended the connection before it answered.",
         "Try again; if it happens again, give the administrator the request number below.",
+    )
+
+
+def no_request(status: int, why: str) -> Refusal:
+    """431 or 400: what came is not HTTP as it should be."""
+    if status == 431:
+        title, hint = "Request head too large", "Send fewer or smaller header fields."
+    else:
+        title, hint = "Bad request", "Speak HTTP/1.1, or TLS to a cluster."
+    return Refusal(
+        status if status in (431, 501) else 400, "request_invalid", title, f"This is no request: {why}.", hint
     )
 
 

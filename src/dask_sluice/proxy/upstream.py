@@ -18,7 +18,8 @@ import h11
 from .pages import Headers
 
 READ_BYTES = 64 * 1024
-MAX_HEAD_BYTES = 64 * 1024
+MAX_HEAD_BYTES = 32 * 1024
+"""Longest head of a message; one that arrives in a single read may be a little longer."""
 _CONNECT_TIMEOUT_S = 10.0
 _SPARE_CONNECTIONS = 8
 _SPARE_SECONDS = 3.0
