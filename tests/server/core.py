@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dask_sluice.server.backends.fake import Dials, FakeBackend, World
-from dask_sluice.server.backends.fake_agent import FakeAgent, Line, memory_lines
+from dask_sluice.server.backends.fake_agent import FakeAgent
 from dask_sluice.server.changes import Changes
 from dask_sluice.server.clock import Clock, SystemClock
 from dask_sluice.server.control import Control
@@ -22,8 +22,6 @@ from dask_sluice.server.policy import Policy
 from dask_sluice.server.routes import Routes
 from dask_sluice.server.settings_schema import Limits, Timeouts
 from dask_sluice.server.store import Store
-from dask_sluice.wire.errors import AuthenticationRequired
-from dask_sluice.wire.launch import SchedulerLaunch
 from dask_sluice.wire.states import ClusterState, WorkerState
 
 ADA = Caller("ada")
@@ -98,18 +96,7 @@ async def running_core(
     links = Links(store, loop, clock)
     store.on_change(changes)
     control = Control(store, Policy(limits=limits, timeouts=timeouts), backend, changes, clock)
-    serving: set[asyncio.Task[None]] = set()
-
-    async def dial(launch: SchedulerLaunch) -> Line | None:
-        try:
-            record = await links.admit(launch["cluster"], launch["link_token"])
-        except AuthenticationRequired:
-            return None
-        ours, theirs = memory_lines()
-        serving.add(asyncio.create_task(links.serve(ours, record)))
-        return theirs
-
-    backend.world.dial = dial
+    backend.call_home_to(links)
     await routes.load()
     started = asyncio.Event()
     working = asyncio.create_task(loop.run(started))
@@ -117,15 +104,12 @@ async def running_core(
         await asyncio.wait([working, asyncio.create_task(started.wait())], return_when=asyncio.FIRST_COMPLETED)
         yield Core(store, backend, loop, links, routes, control)
     finally:
-        backend.world.dial = None
-        for task in (working, *serving):
-            task.cancel()
-        results = await asyncio.gather(working, *serving, return_exceptions=True)
+        working.cancel()
+        (result,) = await asyncio.gather(working, return_exceptions=True)
         await backend.close()
         await store.close()
-        for result in results:
-            if isinstance(result, Exception):
-                raise result
+        if isinstance(result, Exception):
+            raise result
 
 
 async def eventually(true: Callable[[], bool | Awaitable[bool]]) -> None:

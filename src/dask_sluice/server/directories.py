@@ -113,13 +113,13 @@ class Lock:
                 hint="Stop that one, or give this one a --data-dir and a --port of its own.",
             ) from None
         self._descriptor = descriptor
-        self.say(f"pid {os.getpid()}")
+        self.say("")
 
-    def say(self, text: str) -> None:
+    def say(self, address: str) -> None:
         """What a second server tells of this one."""
         if self._descriptor is not None:
             os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, text.encode(), 0)
+            os.pwrite(self._descriptor, f"process {os.getpid()} {address}".strip().encode(), 0)
 
     def release(self) -> None:
         if self._descriptor is not None:

@@ -68,3 +68,9 @@ def is_free(address: str, port: int) -> bool:
     except CannotStart:
         return False
     return True
+
+
+def local_address(address: str) -> str:
+    """How this machine itself reaches a socket that listens on this address, as it stands in a URL."""
+    address = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)
+    return f"[{address}]" if ":" in address else address

@@ -45,6 +45,8 @@ class Routes:
         self.ticket_key = ticket_key
         self._store = store
         self._routes: dict[str, Route] = {}
+        self.followed = asyncio.Event()
+        """Set once a proxy follows the table."""
         self._streams: set[asyncio.Queue[dict[str, Any]]] = set()
         store.on_change(self._changed)
 
@@ -64,6 +66,7 @@ class Routes:
         self._streams.add(queue)
         try:
             yield {"snapshot": list(self._routes.values()), "ticket_key": self.ticket_key.hex()}
+            self.followed.set()
             while True:
                 try:
                     async with asyncio.timeout(KEEP_ALIVE_S):

@@ -13,12 +13,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Protocol, cast
 
+from ...wire.errors import AuthenticationRequired
 from ...wire.launch import SchedulerLaunch, WorkerLaunch
 from ...wire.reasons import Reason
 from ..clock import Clock, SystemClock
-from .fake_agent import Dial, FakeAgent, Line
+from ..model import ClusterRecord
+from .fake_agent import Dial, FakeAgent, Line, memory_lines
 from .protocol import Capabilities, Handle, Job, JobKind, JobState, Refused, Seen, Unavailable
 
 
@@ -96,6 +98,16 @@ class World:
             watcher.put_nowait(cluster)
 
 
+class TakesLinks(Protocol):
+    """The server's side of links, as `server.links.Links` has it."""
+
+    async def admit(self, name: str, token: str) -> ClusterRecord:
+        """The cluster whose token this is, or `AuthenticationRequired`."""
+
+    async def serve(self, socket: Line, record: ClusterRecord) -> None:
+        """Serve a link until it ends."""
+
+
 class FakeBackend:
     """Runs nothing, and behaves as if it did."""
 
@@ -112,11 +124,16 @@ class FakeBackend:
         self.clock: Clock = clock or SystemClock()
         self.submits: list[str] = []
         self._closing: list[asyncio.Queue[str | None]] = []
+        self._serving: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         pass
 
     async def close(self) -> None:
+        self.world.dial = None
+        for serving in self._serving:
+            serving.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
         for queue in self._closing:
             queue.put_nowait(None)
 
@@ -183,6 +200,22 @@ class FakeBackend:
     async def forget(self, cluster: str) -> None:
         for job_id in [key for key, thing in self.world.things.items() if thing.job.cluster == cluster]:
             del self.world.things[job_id]
+
+    def call_home_to(self, links: TakesLinks) -> None:
+        """Let agents, those that run now and later ones, reach this server in memory."""
+
+        async def dial(launch: SchedulerLaunch) -> Line | None:
+            try:
+                record = await links.admit(launch["cluster"], launch["link_token"])
+            except AuthenticationRequired:
+                return None
+            ours, theirs = memory_lines()
+            serving = asyncio.create_task(links.serve(ours, record))
+            self._serving.add(serving)
+            serving.add_done_callback(self._serving.discard)
+            return theirs
+
+        self.world.dial = dial
 
     def kill(self, job_id: str, exit_code: int = -9) -> None:
         """End a job from outside, as a fault would."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import difflib
 import importlib
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Any, cast
 
 from ..directories import Directories
@@ -23,13 +22,16 @@ _BUILT_IN = {
 }
 
 
-def make_backend(settings: BackendSettings, places: Directories, stage: Path) -> Backend:
+def make_backend(settings: BackendSettings, places: Directories) -> Backend:
     """The backend that the settings name, not started.
 
     raises  CannotStart with the nearest name there is
     """
     kind = _find(settings.kind)
     if settings.kind == "local":
+        from ..staging import stage_agent
+
+        stage = stage_agent(places.data / "agent")
         made = kind(settings.local, data_dir=places.data, runtime_dir=places.runtime, stage=stage)
     elif settings.kind == "fake":
         made = kind(preset=settings.fake.preset)

@@ -1,0 +1,158 @@
+"""The server's life: it starts, says `ready: URL`, and ends when it is asked to.
+
+The proxies are started first, because they take the longest. A server that is killed leaves clusters, proxies
+and nurseries running, and the next one finds them; one that is asked to stop ends them, unless `on_stop` says
+otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+from ..wire.reasons import Reason, ReasonCode
+from . import logs
+from .assembly import Core, build_core
+from .backends.fake import FakeBackend
+from .clock import SystemClock
+from .control import Control
+from .foundation import Foundation, lay_foundation
+from .http.app import create_app
+from .identity.protocol import Authenticator
+from .identity.token import TokenAuthenticator
+from .listening import local_address
+from .settings_schema import Settings
+from .startup import CannotStart
+from .web import WebServer
+
+log = logging.getLogger(__name__)
+
+READY_S = 30.0
+STOP_CLUSTERS_S = 20.0
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)
+
+
+async def serve(settings: Settings, *, announce: Callable[[str], None] = _print) -> None:
+    """Run a server until it is asked to stop (SIGTERM, SIGINT); `announce` gets the line `ready: URL`.
+
+    raises  CannotStart, and nothing is left running
+    """
+    logs.configure(settings.log)
+    try:
+        async with AsyncExitStack() as stack:
+            await Server(settings, await lay_foundation(settings, stack), stack).run(announce)
+    except BaseExceptionGroup as group:
+        # Parts run in a task group; whoever started us wants the one thing that went wrong.
+        raise _first(group.subgroup(CannotStart) or group) from None
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+class Server:
+    """One server process, on its foundation."""
+
+    def __init__(self, settings: Settings, foundation: Foundation, stack: AsyncExitStack) -> None:
+        self._settings = settings
+        self._foundation = foundation
+        self._stack = stack
+        self._asked_to_stop = asyncio.Event()
+        self._in_a_hurry = asyncio.Event()
+        self._stopping = asyncio.Event()
+
+    async def run(self, announce: Callable[[str], None]) -> None:
+        """From start to end."""
+        self._heed_signals()
+        supervisor = self._foundation.supervisor
+        async with asyncio.TaskGroup() as group:
+            proxies = group.create_task(supervisor.run())
+            try:
+                core = await build_core(self._settings, self._foundation, SystemClock(), self._stopping)
+                web = WebServer(create_app(core.services))
+                await self._start(core, web, group)
+                announce(f"ready: {self._address(core.services.authenticator)}")
+                await self._asked_to_stop.wait()
+                await self._stop(core, web)
+            finally:
+                proxies.cancel()
+                if self._settings.on_stop == "stop_clusters":
+                    await supervisor.stop()
+
+    async def _start(self, core: Core, web: WebServer, group: asyncio.TaskGroup) -> None:
+        """Return when everything works: the clusters on the books are looked after, and a proxy is there."""
+        await core.backend.start()
+        self._stack.push_async_callback(core.backend.close)
+        for note in core.backend.describe().notes:
+            log.info("%s", note)
+        if isinstance(core.backend, FakeBackend):
+            core.backend.call_home_to(core.services.links)
+        await core.services.routes.load()
+        started = asyncio.Event()
+        self._working = group.create_task(core.loop.run(started))
+        self._serving = group.create_task(web.serve(sockets=[self._foundation.inner]))
+        try:
+            async with asyncio.timeout(READY_S):
+                await started.wait()
+                await core.services.routes.followed.wait()
+        except TimeoutError:
+            raise CannotStart(
+                f"the server was not ready after {READY_S:g} s",
+                hint=f"Look into {self._foundation.places.proxy_log}.",
+            ) from None
+        self._foundation.lock.say(f"at {base_url(self._settings, self._port)}")
+
+    async def _stop(self, core: Core, web: WebServer) -> None:
+        if self._settings.on_stop == "stop_clusters":
+            await self._stop_clusters(core.services.control)
+        self._stopping.set()
+        web.should_exit = True
+        await self._serving
+        self._working.cancel()
+
+    async def _stop_clusters(self, control: Control) -> None:
+        """End all clusters, unless that takes too long or someone asks a second time."""
+        control.close()
+        ending = asyncio.create_task(control.stop_all(Reason(ReasonCode.SERVER_STOPPING)))
+        hurry = asyncio.create_task(self._in_a_hurry.wait())
+        await asyncio.wait({ending, hurry}, timeout=STOP_CLUSTERS_S, return_when=asyncio.FIRST_COMPLETED)
+        if not ending.done():
+            log.error("some clusters have not ended yet; the next start on this data directory sees to them")
+        for task in (ending, hurry):
+            task.cancel()
+        results = await asyncio.gather(ending, hurry, return_exceptions=True)
+        if isinstance(results[0], Exception):
+            log.error("stopping the clusters failed: %s", results[0])
+
+    def _heed_signals(self) -> None:
+        def asked() -> None:
+            (self._in_a_hurry if self._asked_to_stop.is_set() else self._asked_to_stop).set()
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(number, asked)
+            self._stack.callback(loop.remove_signal_handler, number)
+
+    @property
+    def _port(self) -> int:
+        return self._foundation.supervisor.port
+
+    def _address(self, authenticator: Authenticator) -> str:
+        """The address to open, with the token in it as Jupyter does."""
+        url = base_url(self._settings, self._port)
+        return f"{url}/?token={authenticator.token}" if isinstance(authenticator, TokenAuthenticator) else url
+
+
+def base_url(settings: Settings, port: int) -> str:
+    """The address that people use, no slash at its end."""
+    listen = settings.listen
+    scheme = "https" if listen.tls_certificate else "http"
+    return listen.public_url or f"{scheme}://{local_address(listen.address)}:{port}{listen.prefix}"

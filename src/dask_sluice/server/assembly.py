@@ -1,0 +1,88 @@
+"""The core of a server, put together: everything between the store and the HTTP routes."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from importlib import metadata
+
+from .backends.protocol import Backend
+from .backends.registry import make_backend
+from .changes import Changes
+from .clock import Clock
+from .control import Control
+from .decision import Rules
+from .foundation import Foundation
+from .http.services import Services
+from .identity.registry import make_authenticator
+from .identity.sessions import Sessions
+from .jobs import LaunchSettings
+from .links import Links
+from .listening import local_address
+from .loop import Loop
+from .machine import this_machine
+from .policy import Policy
+from .routes import Routes
+from .settings_schema import Settings, Timeouts
+
+
+@dataclass(frozen=True)
+class Core:
+    """The parts that are started and stopped, and what the routes may use of them."""
+
+    backend: Backend
+    loop: Loop
+    services: Services
+
+
+async def build_core(settings: Settings, foundation: Foundation, clock: Clock, stopping: asyncio.Event) -> Core:
+    """All parts, wired; the authenticator is started, the backend and the loop are not.
+
+    The order of making is the order in which parts are told of a change: the proxy has a new route and the
+    agent its orders before anybody who waits is woken.
+    """
+    store, places = foundation.store, foundation.places
+    backend = make_backend(settings.backend, places)
+    routes = Routes(store, foundation.ticket_key)
+    launch = LaunchSettings(server_url=link_base(settings, foundation.supervisor.port))
+    timeouts = settings.timeouts
+    loop = Loop(store, backend, clock, launch=launch, rules=rules(timeouts), keep_ended_s=timeouts.ended_kept_s)
+    links = Links(store, loop, clock)
+    changes = Changes()
+    store.on_change(changes)
+    machine = this_machine() if settings.backend.kind == "local" else None
+    policy = Policy(settings.options, settings.limits, timeouts, machine)
+    control = Control(store, policy, backend, changes, clock)
+    authenticator = make_authenticator(settings.authenticator)
+    await authenticator.start(places.data)
+    services = Services(
+        control=control,
+        links=links,
+        routes=routes,
+        authenticator=authenticator,
+        sessions=Sessions(
+            foundation.session_key, authenticator.fingerprint, session_s=settings.authenticator.session_s
+        ),
+        settings=settings,
+        clock=clock,
+        proxy_token=foundation.proxy_token,
+        backend=backend.describe().name,
+        version=metadata.version("dask-sluice"),
+        stopping=stopping,
+    )
+    return Core(backend, loop, services)
+
+
+def rules(timeouts: Timeouts) -> Rules:
+    """The administrator's times, for reconcile."""
+    return Rules(retire_s=timeouts.retire_s, link_limit_s=timeouts.scheduler_lost_s)
+
+
+def link_base(settings: Settings, port: int) -> str:
+    """Where schedulers on this machine dial: through the proxy, so that a restart of the server is nothing to them."""
+    listen = settings.listen
+    host = local_address(listen.address)
+    # The proxy takes plain HTTP from loopback even where it has a certificate.
+    scheme = "wss" if listen.tls_certificate and host == listen.address else "ws"
+    scheme = "ws" if host in ("127.0.0.1", "[::1]", "localhost") else scheme
+    return f"{scheme}://{host}:{port}{listen.prefix}"

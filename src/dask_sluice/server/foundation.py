@@ -1,0 +1,100 @@
+"""What a server stands on: its data directory, its database, its public port, its inner socket.
+
+Taken in this order, so that a second server learns that there is a first one before it touches anything.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from ..wire.errors import BackendUnavailable
+from .directories import Directories, Lock, directories, prepare
+from .settings_schema import Settings
+from .startup import CannotStart
+from .store import Store
+from .supervisor import Supervisor
+
+INNER_BACKLOG = 1024
+
+
+@dataclass(frozen=True)
+class Foundation:
+    """All of it, open. Keys are the server's own: they outlive it, so that proxies and sessions do too."""
+
+    places: Directories
+    lock: Lock
+    store: Store
+    supervisor: Supervisor
+    inner: socket.socket
+    """Where the HTTP application is reached, by proxies of this machine only."""
+    proxy_token: str
+    session_key: str
+    ticket_key: bytes
+
+
+async def lay_foundation(settings: Settings, stack: AsyncExitStack) -> Foundation:
+    """Take everything; `stack` gives it back.
+
+    raises  CannotStart, having left all as it was
+    """
+    places = directories(settings.data_dir)
+    prepare(places)
+    lock = Lock(places.lock)
+    lock.take()
+    stack.callback(lock.release)
+    store = Store(places.database)
+    stack.push_async_callback(store.close)
+    try:
+        store.open()
+        proxy_token, session_key, ticket_key = [
+            await store.key(name, _random) for name in ("proxy-token", "session-key", "ticket-key")
+        ]
+    except BackendUnavailable as error:
+        raise CannotStart(error.message, hint=error.hint) from error
+    supervisor = _supervisor(settings, places, proxy_token.hex())
+    supervisor.bind()
+    stack.callback(supervisor.close)
+    inner = _inner_socket(places)
+    stack.callback(inner.close)
+    return Foundation(places, lock, store, supervisor, inner, proxy_token.hex(), session_key.hex(), ticket_key)
+
+
+def _supervisor(settings: Settings, places: Directories, token: str) -> Supervisor:
+    listen = settings.listen
+    options: dict[str, Any] = {
+        "prefix": listen.prefix,
+        "tls_certificate": str(listen.tls_certificate) if listen.tls_certificate else None,
+        "tls_key": str(listen.tls_key) if listen.tls_key else None,
+        "server": f"unix:{places.server_socket}",
+        "token": token,
+        "max_connections_per_address": listen.max_connections_per_address,
+        "hello_timeout_s": listen.hello_timeout_s,
+        "log_level": settings.log.level,
+    }
+    return Supervisor(
+        address=listen.address,
+        port=listen.port,
+        count=listen.proxy_processes,
+        options=options,
+        log_path=places.proxy_log,
+        file=places.proxy_file,
+    )
+
+
+def _inner_socket(places: Directories) -> socket.socket:
+    """Listening from now on: proxies that dial before the application is up wait instead of failing."""
+    path = places.server_socket
+    path.unlink(missing_ok=True)  # a killed server's; the lock says that none lives
+    inner = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    inner.bind(str(path))
+    path.chmod(0o600)
+    inner.listen(INNER_BACKLOG)
+    return inner
+
+
+def _random() -> bytes:
+    return secrets.token_bytes(32)
