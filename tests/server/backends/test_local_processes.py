@@ -87,6 +87,16 @@ async def test_what_a_job_left_while_the_server_was_away_is_ended_too(harness: L
     assert harness.processes() == []
 
 
+async def test_what_is_left_of_a_job_on_nobodys_books_is_recovered(harness: LocalHarness) -> None:
+    handle = await family(harness)
+    await harness.backend.close()
+    os.kill(handle.data["pid"], signal.SIGKILL)
+    await harness.reopen()
+    assert await harness.backend.recover() == [handle]
+    await harness.backend.remove(handle)
+    assert harness.processes() == []
+
+
 async def test_a_job_that_does_not_listen_is_killed_after_the_grace(harness: LocalHarness) -> None:
     (handle,) = await running(harness, job("one", "worker-1", "stubborn"))
     await log_says(harness, "one", "worker-1", "not listening")

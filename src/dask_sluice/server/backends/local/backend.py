@@ -21,7 +21,7 @@ from .directories import Directories, JobFiles, Mark, read_end, read_json
 from .forks import cannot_start, fork_request
 from .handles import kind_of, make_handle, session_of
 from .nurseries import Nurseries
-from .processes import Session, Sessions
+from .processes import Session, Sessions, living
 from .settings import LocalSettings
 
 logger = logging.getLogger(__name__)
@@ -166,9 +166,9 @@ class LocalBackend:
             await self._nurseries.get(environment, account)
 
     async def forget(self, cluster: str) -> None:
-        living = [handle for handle in await asyncio.to_thread(self._find_living) if handle.cluster == cluster]
-        for handle in living:
-            await self.remove(handle)
+        for handle in await asyncio.to_thread(self._find_living):
+            if handle.cluster == cluster:
+                await self.remove(handle)
         await asyncio.to_thread(self._directories.forget, cluster)
         for job_id in [job_id for job_id, name in self._clusters.items() if name == cluster]:
             del self._clusters[job_id]
@@ -253,22 +253,17 @@ class LocalBackend:
             about_to_be_told = leader.parent in nurseries and not files.exit.exists()
             if leader.state != ZOMBIE or (about_to_be_told and handle.job_id not in self._over):
                 return Seen(handle.job_id, JobState.RUNNING, host=_HOST)
-        exit, last_words, tail = (
-            read_json(files.exit),
-            read_json(files.last_words),
-            read_end(files.log, _LOG_TAIL_BYTES),
-        )
-        return endings.ended(handle.job_id, handle.kind, exit, last_words, tail)
+        tail = read_end(files.log, _LOG_TAIL_BYTES)
+        return endings.ended(handle.job_id, handle.kind, read_json(files.exit), read_json(files.last_words), tail)
 
     def _find_living(self) -> list[Handle]:
-        found = []
+        found: dict[Session, Handle] = {}
         for cluster, files, mark in self._directories.marked():
             handle = make_handle(cluster, files.job_id, kind_of(read_json(files.launch)), mark)
-            session = session_of(handle, files)
-            leader = session.leader if session is not None else None
-            if leader is not None and leader.state != ZOMBIE:
-                found.append(handle)
-        return found
+            if (session := session_of(handle, files)) is not None:
+                found[session] = handle
+        alive = living(list(found))
+        return [handle for session, handle in found.items() if session in alive]
 
     def _session(self, handle: Handle) -> Session | None:
         return session_of(handle, self._directories.files(handle.cluster, handle.job_id))

@@ -19,8 +19,10 @@ from ....wire.launch import LAUNCH_VARIABLE
 from ....wire.processes import ZOMBIE, ProcessStat, is_alive, process_ids, process_stat
 from ..protocol import Unavailable
 
-_ROUNDS = 5
+_ROUNDS = 8
 """How often to look again for processes forked while their siblings were being killed."""
+_KERNEL = 2
+"""Number of the process that is the parent of all threads of Linux."""
 _KILL_TAKES_S = 5.0
 
 
@@ -48,11 +50,20 @@ class _Target:
     uid: int
 
 
+@dataclass(frozen=True)
+class _Look:
+    """What one look at all processes found."""
+
+    targets: dict[Session, list[_Target]]
+    is_settled: bool
+    """False if something ended or was between two programs just then: what it had started may have been missed."""
+
+
 class Sessions:
     """Ends sessions. Those ended at the same time share their looks at the list of all processes."""
 
     def __init__(self) -> None:
-        self._asked: list[tuple[Session, asyncio.Future[list[_Target]]]] = []
+        self._asked: list[tuple[Session, asyncio.Future[_Look]]] = []
         self._looking: asyncio.Task[None] | None = None
 
     async def end(self, session: Session, grace_s: float) -> None:
@@ -61,38 +72,50 @@ class Sessions:
         raises  Unavailable where something cannot be killed, as when it hangs in the kernel
         """
         await _signal_and_wait([_Target(session.pid, session.start_time, session.uid)], signal.SIGTERM, grace_s)
+        members: list[_Target] = []
         for _ in range(_ROUNDS):
-            members = await self._members(session)
-            if not members:
+            look = await self._look(session)
+            members = look.targets.get(session, [])
+            if members:
+                await _signal_and_wait(members, signal.SIGKILL, _KILL_TAKES_S)
+            elif look.is_settled:
                 return
-            await _signal_and_wait(members, signal.SIGKILL, _KILL_TAKES_S)
-        raise Unavailable(f"processes {[member.pid for member in members]} do not end although they were killed")
+        if members:
+            raise Unavailable(f"processes {[member.pid for member in members]} do not end although they were killed")
 
-    def _members(self, session: Session) -> asyncio.Future[list[_Target]]:
-        """Every living process of the session, as of a look that begins from now on."""
-        found: asyncio.Future[list[_Target]] = asyncio.get_running_loop().create_future()
+    def _look(self, session: Session) -> asyncio.Future[_Look]:
+        """A look that begins from now on."""
+        found: asyncio.Future[_Look] = asyncio.get_running_loop().create_future()
         self._asked.append((session, found))
         if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look())
+            self._looking = asyncio.create_task(self._look_while_asked())
         return found
 
-    async def _look(self) -> None:
+    async def _look_while_asked(self) -> None:
         while self._asked:
             asked, self._asked = self._asked, []
-            targets = await asyncio.to_thread(_members, [session for session, _ in asked])
-            for session, found in asked:
+            look = await asyncio.to_thread(_look, [session for session, _ in asked])
+            for _, found in asked:
                 if not found.done():
-                    found.set_result(targets.get(session, []))
+                    found.set_result(look)
 
 
-def _members(sessions: Sequence[Session]) -> dict[Session, list[_Target]]:
-    """Every living process of each session, found by one look at all processes."""
-    found = {pid: stat for pid in process_ids() if (stat := _readable_stat(pid)) is not None}
+def living(sessions: Sequence[Session]) -> set[Session]:
+    """Those of which anything still runs. Blocks."""
+    return set(_look(sessions).targets)
+
+
+def _look(sessions: Sequence[Session]) -> _Look:
+    """Look at all processes once, for every living one of these sessions."""
+    found, is_settled = _processes()
     by_leader = {session.pid: session for session in sessions if not _is_reused(session, found)}
     by_mark = {f"{LAUNCH_VARIABLE}={session.launch}".encode(): session for session in sessions}
     owners: dict[int, Session] = {}
     for pid, stat in found.items():
-        session = by_leader.get(stat.session) or _by_environment(pid, by_mark)
+        session = by_leader.get(stat.session)
+        if session is None and (environment := _environment(pid)) is not None:
+            session = next((by_mark[entry] for entry in environment if entry in by_mark), None)
+            is_settled = is_settled and not _is_between_programs(stat, environment)
         if session is not None:
             owners[pid] = session
     _add_descendants(owners, found.values())
@@ -100,7 +123,7 @@ def _members(sessions: Sequence[Session]) -> dict[Session, list[_Target]]:
     for pid, session in owners.items():
         if found[pid].state != ZOMBIE and _belongs_to(pid, session.uid):
             targets.setdefault(session, []).append(_Target(pid, found[pid].start_time, session.uid))
-    return targets
+    return _Look(targets, is_settled)
 
 
 def _is_reused(session: Session, found: dict[int, ProcessStat]) -> bool:
@@ -109,23 +132,40 @@ def _is_reused(session: Session, found: dict[int, ProcessStat]) -> bool:
     return present is not None and present.start_time != session.start_time
 
 
-def _readable_stat(pid: int) -> ProcessStat | None:
-    try:
-        return process_stat(pid)
-    except PermissionError:  # hidden from us (hidepid), so not ours
-        return None
+def _processes() -> tuple[dict[int, ProcessStat], bool]:
+    """Every process, and whether none ended while we looked."""
+    found: dict[int, ProcessStat] = {}
+    none_ended = True
+    for pid in process_ids():
+        try:
+            stat = process_stat(pid)
+        except PermissionError:  # hidden from us (hidepid), so not ours
+            continue
+        if stat is None:
+            none_ended = False
+        else:
+            found[pid] = stat
+    return found, none_ended
 
 
-def _by_environment(pid: int, by_mark: dict[bytes, Session]) -> Session | None:
-    """The job whose launch file a program was started with (Linux only)."""
+def _environment(pid: int) -> list[bytes] | None:
+    """What a program was started with, one `NAME=value` each (Linux only); None if that is not for us to see."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
-            text = file.read()
+            return file.read().split(b"\0")
     except OSError:  # another account's, gone, or no /proc
         return None
-    if LAUNCH_VARIABLE.encode() not in text:
-        return None
-    return next((by_mark[entry] for entry in text.split(b"\0") if entry in by_mark), None)
+
+
+def _is_between_programs(stat: ProcessStat, environment: Sequence[bytes]) -> bool:
+    """Whether a process is inside `exec`: for that moment it shows neither environment nor arguments."""
+    if environment != [b""] or stat.state == ZOMBIE or _KERNEL in (stat.pid, stat.parent):
+        return False
+    try:
+        with open(f"/proc/{stat.pid}/cmdline", "rb") as file:
+            return not file.read()
+    except OSError:
+        return True
 
 
 def _add_descendants(owners: dict[int, Session], found: Iterable[ProcessStat]) -> None:
