@@ -1,0 +1,36 @@
+"""What a process says about its own end, where the backend finds it: the most exact reason there is."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from typing import Any
+
+from ..wire.launch import LAST_WORDS_VARIABLE, LastWords
+from ..wire.reasons import Reason, ReasonCode
+
+log = logging.getLogger("sluice.agent")
+
+
+def say(code: ReasonCode, **details: Any) -> None:
+    """Leave a reason behind, and put its sentence into the log."""
+    log.error("%s", Reason(code, details).sentence)
+    path = os.environ.get(LAST_WORDS_VARIABLE)
+    if not path:
+        return
+    words = LastWords(code=code.value, details=details)
+    try:
+        with open(f"{path}.new", "w") as file:
+            json.dump(words, file)
+        os.replace(f"{path}.new", path)
+    except OSError as error:
+        log.warning("last words cannot be written to %s: %s", path, error)
+
+
+def in_words(error: BaseException) -> str:
+    """What went wrong first, in one line: `ImportError: no module named x`."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines() or ["no details"]
+    return f"{type(error).__name__}: {lines[0][:300]}"

@@ -1,0 +1,81 @@
+"""One worker: its Nanny in this process, the worker process forked from it.
+
+Started without any token of the server; what it has to tell it tells its scheduler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+
+import dask
+import distributed.utils
+
+from ..wire.launch import WorkerLaunch
+from ..wire.reasons import ReasonCode
+from . import last_words
+from .fork_server import warm_fork_server
+from .nanny import WatchedNanny, make_nanny
+from .restarts import how_it_ended
+from .signals import Stopped, until
+from .tls import security
+
+log = logging.getLogger("sluice.agent")
+
+CLOSE_WITHIN_S = 2.0
+"""Whatever is left of a worker then dies with its Nanny."""
+
+
+def run(launch: WorkerLaunch) -> int:
+    """Be this worker until it ends; the exit code.
+
+    raises  Stopped when a signal asked it to end
+    """
+    # To be called with one thread and no event loop.
+    with warm_fork_server() as method:
+        dask.config.set({"distributed.worker.multiprocessing-method": method})
+        if hasattr(distributed.utils, "_forkserver_preload_set"):
+            # Else the Nanny imports pandas and more, for a fork server that it would have to start itself.
+            distributed.utils._forkserver_preload_set = True
+        return asyncio.run(_serve(launch))
+
+
+async def _serve(launch: WorkerLaunch) -> int:
+    nanny = make_nanny(launch, security(launch["tls"]))
+    try:
+        try:
+            await until(nanny)
+        except Stopped:
+            raise
+        except Exception as error:  # of a preload, a plugin or distributed itself: any kind
+            log.exception("the worker cannot start")
+            last_words.say(ReasonCode.WORKER_START_FAILED, how=_why_it_did_not_start(nanny, error))
+            return 1
+        log.info("worker %s is ready at %s", launch["name"], nanny.worker_address)
+        await until(nanny.finished())
+    except Stopped:
+        nanny.stopping = True
+        await _close(nanny)
+        raise
+    if nanny.gave_up is None:
+        return 0
+    last_words.say(nanny.gave_up.code, **nanny.gave_up.details)
+    return 1
+
+
+def _why_it_did_not_start(nanny: WatchedNanny, error: Exception) -> str:
+    if nanny.first_end is not None:
+        return how_it_ended(nanny.first_end)
+    if isinstance(error, asyncio.TimeoutError):
+        return f"no answer from the scheduler at {nanny.launch['scheduler_address']}"
+    return last_words.in_words(error)
+
+
+async def _close(nanny: WatchedNanny) -> None:
+    try:
+        await asyncio.wait_for(nanny.close(timeout=CLOSE_WITHIN_S / 2), CLOSE_WITHIN_S)
+    except Exception:  # it ends either way, and its children with it
+        log.warning("the worker did not close in time", exc_info=True)
+    for process in multiprocessing.active_children():
+        process.kill()
