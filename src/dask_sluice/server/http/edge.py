@@ -110,6 +110,8 @@ class _Exchange:
             headers[REQUEST_ID_HEADER] = self.id
             for name, value in SECURITY_HEADERS.items():
                 headers.setdefault(name, value)
+            if not self.scope["path"].startswith("/static/"):
+                headers.setdefault("Cache-Control", "no-store")
         await self._send(message)
 
     async def refuse(self, error: Exception) -> None:

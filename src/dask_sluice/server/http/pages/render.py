@@ -34,7 +34,7 @@ def page(request: Request, template: str, *, caller: Caller | None, status: int 
     text = (
         _environment()
         .get_template(template)
-        .render(prefix=use.settings.listen.prefix, caller=caller, version=use.version, **values)
+        .render(prefix=use.settings.listen.prefix, me=caller, version=use.version, **values)
     )
     return HTMLResponse(text, status, {"Cache-Control": "no-store"})
 
