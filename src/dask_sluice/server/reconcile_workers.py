@@ -188,17 +188,11 @@ def _give_up(draft: Draft, living: list[WorkerRecord], surplus: int) -> None:
         if worker.state is WorkerState.STARTING:
             draft.change_worker(worker, WorkerState.STOPPING, reason)
         elif worker.state is WorkerState.RUNNING:
-            draft.change_worker(replace(worker, retiring_since=draft.now), WorkerState.RETIRING, reason)
-            _see_retiring_later(draft)
+            worker = replace(worker, retiring_since=draft.now)
+            _see_retiring(draft, draft.change_worker(worker, WorkerState.RETIRING, reason))
         elif worker.job.job_id not in draft.seen.submitting:
             draft.change_worker(worker, WorkerState.STOPPED, reason)
         # else: its submit is under way; it is given up once it is known what that gave.
-
-
-def _see_retiring_later(draft: Draft) -> None:
-    rules = draft.rules
-    limit_s = rules.retire_s if draft.record.wanted.workers else rules.retire_last_s
-    draft.wake(draft.now + (limit_s if draft.seen.linked else rules.retire_unlinked_s))
 
 
 def _cost_of_losing(draft: Draft, worker: WorkerRecord) -> tuple[int, bool, WorkerLoad, int]:

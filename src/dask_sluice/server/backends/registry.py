@@ -29,10 +29,10 @@ def make_backend(settings: BackendSettings, places: Directories) -> Backend:
     """
     kind = _find(settings.kind)
     if settings.kind == "local":
-        from ..staging import stage_agent
+        from ..staging import stage
 
-        stage = stage_agent(places.data / "agent")
-        made = kind(settings.local, data_dir=places.data, runtime_dir=places.runtime, stage=stage)
+        staged = stage(places.data / "agent")
+        made = kind(settings.local, data_dir=places.data, runtime_dir=places.runtime, stage=staged)
     elif settings.kind == "fake":
         made = kind(preset=settings.fake.preset)
     else:
