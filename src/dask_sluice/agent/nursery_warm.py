@@ -18,14 +18,19 @@ _MODULES = (
     "concurrent.futures.process",
     "concurrent.futures.thread",
     "encodings.idna",
+    "multiprocessing.forkserver",
     "multiprocessing.popen_fork",
+    "multiprocessing.popen_forkserver",
     "multiprocessing.queues",
     "multiprocessing.resource_tracker",
     "multiprocessing.spawn",
+    "multiprocessing.synchronize",
+    "numpy.random",
     "ssl",
     "tornado.httpserver",
     "tornado.httputil",
     "tornado.netutil",
+    "tornado.platform.asyncio",
     "tornado.tcpserver",
     "tornado.websocket",
     "distributed",
@@ -49,6 +54,7 @@ _MODULES = (
 )
 # The dashboard, where the environment has bokeh: half a second that nobody then waits for.
 _DASHBOARD = (
+    "bokeh.application.handlers.document_lifecycle",
     "bokeh.server.server",
     "distributed.dashboard.core",
     "distributed.dashboard.scheduler",
@@ -62,6 +68,7 @@ def warm() -> None:
     for name in _MODULES + _DASHBOARD:
         _import_if_there(name)
     for role in ("scheduler", "worker"):
+        importlib.import_module(f".{role}", __package__)
         for name in _configured_routes(role):
             _import_if_there(name)
     os.register_at_fork(after_in_child=_forget_shared_randomness)

@@ -18,7 +18,7 @@ from . import endings
 from .accounts import Account, account_of, closed_to_others, may_change_accounts, own_account
 from .connection import NurseryLost
 from .directories import Directories, JobFiles, Mark, read_end, read_json
-from .forks import cannot_start, fork_request
+from .forks import cannot_start, complete, fork_request
 from .handles import kind_of, make_handle, session_of
 from .nurseries import Nurseries
 from .processes import Session, Sessions, living
@@ -197,7 +197,7 @@ class LocalBackend:
         mark = self._directories.mark(files)
         if mark is None:
             self._directories.create(job.cluster, account)
-            self._directories.write_launch(files, job.launch, account)
+            self._directories.write_launch(files, complete(job.launch, files), account)
         return account, mark
 
     async def _fork(self, job: Job, files: JobFiles, account: Account) -> Mark:

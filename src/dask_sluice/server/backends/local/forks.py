@@ -5,9 +5,20 @@ from __future__ import annotations
 import errno
 from typing import Any
 
+from ....wire.launch import SchedulerLaunch, WorkerLaunch
 from ..protocol import Job, Refused, Unavailable
 from .accounts import Account
 from .directories import JobFiles
+
+
+def complete(launch: SchedulerLaunch | WorkerLaunch, files: JobFiles) -> dict[str, Any]:
+    """The launch document with what only this backend knows: where a worker may put what does not fit in memory.
+
+    With the cluster's other files, so that it goes with them, however the worker ended.
+    """
+    if launch.get("local_directory") == "":
+        return {**launch, "local_directory": str(files.directory)}
+    return {**launch}
 
 
 def fork_request(job: Job, files: JobFiles, account: Account) -> dict[str, Any]:
