@@ -1,0 +1,98 @@
+"""The real app over the real core and the fake backend, as the tests of HTTP want it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from dask_sluice.server.backends.fake import Dials, World
+from dask_sluice.server.clock import SystemClock
+from dask_sluice.server.http.app import create_app
+from dask_sluice.server.http.services import Services
+from dask_sluice.server.identity.basic import BasicAuthenticator
+from dask_sluice.server.identity.passwords import hash_password
+from dask_sluice.server.identity.protocol import Authenticator
+from dask_sluice.server.identity.sessions import Sessions
+from dask_sluice.server.identity.token import TokenAuthenticator
+from dask_sluice.server.settings import Settings
+
+from ..core import Core, end_world, running_core
+
+PROXY_TOKEN = "the proxy's token"
+PASSWORDS = {"ada": "lovelace", "grace": "hopper", "root": "toor"}
+BROWSER = {"Accept": "text/html,application/xhtml+xml"}
+ADDRESS = "http://sluice.test"
+
+
+@dataclass
+class Site:
+    """An app at work, and who can call it."""
+
+    core: Core
+    services: Services
+    app: Any
+
+    def client(self, user: str | None = None, **options: Any) -> httpx.AsyncClient:
+        """A caller; with a name, one who sends that name's password."""
+        auth = httpx.BasicAuth(user, PASSWORDS[user]) if user else None
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False, client=("192.0.2.7", 1234))
+        return httpx.AsyncClient(transport=transport, base_url=ADDRESS, auth=auth, **options)
+
+    @property
+    def cookie(self) -> str:
+        return self.services.sessions.cookie_name
+
+
+@asynccontextmanager
+async def running_site(
+    directory: Path,
+    *,
+    authenticator: Authenticator | None = None,
+    dials: Dials | None = None,
+    settings: Settings | None = None,
+    world: World | None = None,
+) -> AsyncIterator[Site]:
+    """Users `ada`, `grace` and the administrator `root`, unless another authenticator is given."""
+    settings = settings or Settings.model_validate({"authenticator": {"admins": ["root"]}})
+    authenticator = authenticator or basic()
+    await authenticator.start(directory)
+    world = world or World()
+    async with running_core(directory, dials=dials, world=world) as core:
+        services = Services(
+            control=core.control,
+            links=core.links,
+            routes=core.routes,
+            authenticator=authenticator,
+            sessions=Sessions("session key", authenticator.fingerprint, session_s=3600),
+            settings=settings,
+            clock=SystemClock(),
+            proxy_token=PROXY_TOKEN,
+            backend="fake",
+            version="1.2.3",
+            stopping=asyncio.Event(),
+        )
+        try:
+            yield Site(core, services, create_app(services))
+        finally:
+            services.stopping.set()
+            end_world(world)
+
+
+_HASHES: dict[str, str] = {}
+
+
+def basic() -> BasicAuthenticator:
+    """All the users; their hashes are made once, since making them is meant to take long."""
+    for user, password in PASSWORDS.items():
+        _HASHES.setdefault(user, hash_password(password))
+    return BasicAuthenticator(users=_HASHES)
+
+
+def token() -> TokenAuthenticator:
+    return TokenAuthenticator(token="a-token", account="ada")

@@ -1,0 +1,192 @@
+"""A settings file is taken as it is written, or refused with file, line, key and the nearest right thing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dask_sluice.server.identity.passwords import hash_password
+from dask_sluice.server.settings import Settings, SettingsError, describe, load, reference
+from dask_sluice.server.settings_file import loads
+from dask_sluice.server.settings_reference import keys_at, schema_at
+
+FILE = Path("/etc/sluice/sluice.yaml")
+
+
+def refused(text: str) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        loads(text, FILE)
+    return caught.value.problems
+
+
+def test_no_file_is_needed_and_an_empty_one_means_the_same() -> None:
+    assert loads("", FILE) == loads("# nothing yet\n", FILE) == loads("{}", FILE) == Settings()
+
+
+def test_every_section_can_be_set(tmp_path: Path) -> None:
+    for name in ("cert.pem", "key.pem"):
+        (tmp_path / name).touch()
+    file = tmp_path / "sluice.yaml"
+    file.write_text(
+        """
+        listen: {address: 0.0.0.0, port: 0, prefix: /dask, tls_certificate: cert.pem, tls_key: key.pem,
+                 public_url: "https://dask.example.org/dask/", dask_address: "dask.example.org:8786"}
+        data_dir: data
+        authenticator: {kind: token, admins: [ada]}
+        backend: {kind: local, local: {stop_grace_s: 1}}
+        options: {worker_memory: {default: 4, maximum: 64}, environment: {allowed: ["/opt/envs/*"]}}
+        limits: {cluster_max_workers: 20}
+        timeouts: {idle_s: 3600}
+        on_stop: keep_clusters
+        log: {level: debug, format: json}
+        """
+    )
+    settings = load(file)
+    assert settings.listen.tls_certificate == tmp_path / "cert.pem"
+    assert settings.listen.public_url == "https://dask.example.org/dask"
+    assert settings.data_dir == tmp_path / "data", "relative paths count from the file's folder"
+    assert settings.backend.local.stop_grace_s == 1.0
+    assert settings.options.worker_memory.maximum == 64.0
+    assert settings.authenticator.admins == {"ada"}
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("listen:\n  prt: 1", 2, ["unknown key 'prt' in listen", "Did you mean 'port'?", "address, port, prefix"]),
+        ("lisen: {}", 1, ["unknown key 'lisen'", "Did you mean 'listen'?"]),
+        ("backend:\n  local:\n    stop_grace: 3", 3, ["'stop_grace' in backend.local", "Did you mean 'stop_grace_s'?"]),
+        ('listen:\n  port: "8000"', 2, ["listen.port must be a whole number from 0 to 65535", 'got "8000"']),
+        ("listen:\n  port: 70000", 2, ["from 0 to 65535", "got 70000"]),
+        ("limits:\n  cluster_max_workers: true", 2, ["a whole number, at least 1", "got true"]),
+        ("limits:\n  cluster_max_workers: 1.5", 2, ["a whole number", "got 1.5"]),
+        ("timeouts:\n  idle_s: -1", 2, ["timeouts.idle_s must be a number, at least 0", "got -1"]),
+        ("timeouts:\n  idle_s: .nan", 2, ["timeouts.idle_s must be a number"]),
+        ("on_stop: maybe", 1, ["on_stop must be one of 'stop_clusters', 'keep_clusters'", 'got "maybe"']),
+        ("listen:", 1, ["listen must be keys with values; got null"]),
+        ("options:\n  environment:\n    allowed:\n    - /opt\n    - 3", 5, ["allowed.1 must be text", "got 3"]),
+        ("options:\n  worker_cores: {default: 1, minimum: 2}", 2, ["must keep minimum <= default <= maximum"]),
+        ("listen:\n  tls_key: nowhere.pem", 2, ["there is no file /etc/sluice/nowhere.pem"]),
+        ("listen:\n  prefix: dask/", 2, ["a leading slash, no trailing one"]),
+        ("listen:\n  public_url: dask.example.org", 2, ["https://dask.example.org"]),
+        ("listen:\n  dask_address: dask.example.org", 2, ["a host and a port"]),
+        ("backend:\n  kind: fake\n  local: {}", 1, ["has settings for 'local', but its kind is 'fake'"]),
+        ("backend:\n  kind: local\n  settings: {a: 1}", 1, ["go into a section 'local'"]),
+        ("authenticator:\n  kind: basic", 1, ["needs the section 'basic'"]),
+        ("authenticator: {kind: basic, basic: {}}", 1, ["users", "or one shared password"]),
+        ("authenticator:\n  kind: a b", 2, ["a short name or an import path"]),
+        ("authenticator:\n  admins: ['-rf']", 2, ["a user name has letters"]),
+    ],
+)
+def test_a_mistake_is_named_with_its_line_and_what_is_accepted(text: str, line: int, words: list[str]) -> None:
+    (problem,) = refused(text)
+    assert problem.startswith(f"{FILE}, line {line}: ")
+    for word in words:
+        assert word in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "words"),
+    [
+        ("listen:\n  port: 1\n  port: 2", "line 3", "the key 'port' is given twice; the first is on line 2"),
+        ("listen: [", "line 1", "is not YAML"),
+        ("\tlisten: {}", "line 1", "is not YAML"),
+        ("- 1", "line 1", "expected keys such as 'listen:'"),
+        ("hello", "line 1", "expected keys such as 'listen:'"),
+        ("a: &x 1\nb: *x", "line 1", "is not supported: write it out"),
+        ("a: !!python/object/apply:os.getcwd {}", "line 1", "could not determine a constructor"),
+        ("a: 1\n---\nb: 2", "line 2", "is not YAML"),
+        ("a: \x01", FILE.name, "is not YAML"),
+        ("? [1]\n: 2", "line 1", "is not YAML"),
+    ],
+)
+def test_what_is_no_plain_yaml_is_refused(text: str, where: str, words: str) -> None:
+    (problem,) = refused(text)
+    assert where in problem
+    assert words in problem
+
+
+def test_all_mistakes_are_told_at_once_in_the_order_of_lines() -> None:
+    problems = refused("log: {level: loud}\nlimits: {cluster_max_workers: 0}\nlisten: {prt: 1}")
+    assert [problem.split(": ")[0] for problem in problems] == [f"{FILE}, line {n}" for n in (1, 2, 3)]
+
+
+def test_a_missing_file_and_one_that_cannot_be_read_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="there is no configuration file"):
+        load(tmp_path / "none.yaml")
+    with pytest.raises(SettingsError, match="cannot be read"):
+        load(tmp_path)
+    (tmp_path / "latin.yaml").write_bytes(b"data_dir: /caf\xe9")
+    with pytest.raises(SettingsError, match="cannot be read"):
+        load(tmp_path / "latin.yaml")
+
+
+def test_a_certificate_needs_its_key(tmp_path: Path) -> None:
+    (tmp_path / "cert.pem").touch()
+    with pytest.raises(SettingsError, match="belong together"):
+        loads("listen: {tls_certificate: cert.pem}", tmp_path / "c.yaml")
+
+
+def test_a_password_in_clear_among_the_users_is_refused_and_not_repeated() -> None:
+    (problem,) = refused("authenticator: {kind: basic, basic: {users: {ada: hunter2}}}")
+    assert "must be the hash of a password" in problem
+    assert "hunter2" not in problem
+    (problem,) = refused("authenticator: {kind: basic, basic: {password: 12345}}")
+    assert "12345" not in problem
+
+
+def test_secrets_are_masked_where_settings_are_shown() -> None:
+    stored = hash_password("hunter2")
+    settings = loads(f"authenticator: {{kind: basic, basic: {{users: {{ada: '{stored}'}}}}}}", FILE)
+    shown = describe(settings)
+    assert 'authenticator.basic.users.ada = "**********"' in shown
+    assert stored not in shown + repr(settings)
+
+
+def test_settings_never_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().listen.port = 1  # type: ignore[misc]
+
+
+def test_every_key_has_its_line_in_the_reference_with_a_description() -> None:
+    page = reference()
+    missing = []
+
+    def look(path: tuple[str, ...]) -> None:
+        for key in keys_at(path):
+            inner = (*path, key)
+            if keys_at(inner):
+                look(inner)
+            elif f"| `{'.'.join(inner)}` |" not in page or len((schema_at(inner) or {}).get("description", "")) < 15:
+                missing.append(inner)
+
+    look(())
+    assert missing == []
+
+
+def test_the_reference_that_is_checked_in_is_the_one_that_the_command_prints() -> None:
+    """After a change of a setting: `dask-sluice config-reference > docs/configuration.md`."""
+    file = Path(__file__).parents[2] / "docs" / "configuration.md"
+    assert file.read_text() == reference()
+
+
+@given(st.text(max_size=200))
+def test_no_text_makes_the_reader_fall_over(text: str) -> None:
+    try:
+        loads(text, FILE)
+    except SettingsError as error:
+        assert error.problems
+
+
+def test_reading_settings_brings_in_neither_dask_nor_the_server() -> None:
+    code = (
+        "import sys, dask_sluice.server.settings; "
+        "print(sorted(m for m in sys.modules if m.split('.')[0] in ('dask', 'distributed', 'fastapi', 'sqlalchemy')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"
