@@ -39,6 +39,8 @@ def make_stage(directory: Path, *, warm: bool = False) -> Path:
     (package / "agent" / "__init__.py").touch()
     for path in (source / "agent").glob("nursery*.py"):
         shutil.copy(path, package / "agent")
+    for role in ("scheduler", "worker"):
+        (package / "agent" / f"{role}.py").touch()
     if not warm:
         (package / "agent" / "nursery_warm.py").write_text("def warm() -> None: pass\n")
     shutil.copy(Path(__file__).parent / "local_stage" / "main.py", package / "agent")
