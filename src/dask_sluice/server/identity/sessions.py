@@ -16,7 +16,7 @@ Fingerprint = Callable[[str], str | None]
 
 
 class Sessions:
-    """Makes and checks session cookies, and the tokens that forms carry against cross-site requests."""
+    """Makes and checks session cookies."""
 
     def __init__(self, key: str, fingerprint: Fingerprint, *, session_s: float) -> None:
         self._key = key.encode()
@@ -42,10 +42,6 @@ class Sessions:
         if expiry <= now or self._fingerprint(user) is None:
             return None
         return user if hmac.compare_digest(signature.encode(), self._signature(expiry, user).encode()) else None
-
-    def form_token(self, seed: str) -> str:
-        """What a form must send back; `seed` is a random text that the browser holds in a cookie."""
-        return hmac.digest(self._key, b"form\0" + seed.encode(), "sha256").hex()
 
     def _signature(self, expiry: int, user: str) -> str:
         message = f"session\0{expiry}\0{user}\0{self._fingerprint(user)}".encode()
