@@ -1,1 +1,74 @@
-"""Dask clusters on shared machines, through one address."""
+"""Dask clusters on shared machines, through one address.
+
+    from dask_sluice import Gateway
+    cluster = Gateway("http://...").new_cluster(worker_memory=8)
+
+Names are imported on first use, so that the server, which never needs distributed, can import this package.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .client.async_gateway import AsyncGateway
+    from .client.auth import BasicAuth, JupyterHubAuth, KerberosAuth, TokenAuth
+    from .client.cluster import GatewayCluster
+    from .client.connection import GatewayServerError, ServerUnreachable
+    from .client.errors import GatewayClusterError, GatewayWarning, StartTimedOut
+    from .client.gateway import Gateway
+    from .client.options import Options
+    from .client.reports import ClusterReport
+    from .wire.errors import SluiceError
+
+__version__ = "0.1.0.dev0"
+
+_HOMES = {
+    "AsyncGateway": "client.async_gateway",
+    "BasicAuth": "client.auth",
+    "ClusterReport": "client.reports",
+    "Gateway": "client.gateway",
+    "GatewayCluster": "client.cluster",
+    "GatewayClusterError": "client.errors",
+    "GatewayServerError": "client.connection",
+    "GatewayWarning": "client.errors",
+    "JupyterHubAuth": "client.auth",
+    "KerberosAuth": "client.auth",
+    "Options": "client.options",
+    "ServerUnreachable": "client.connection",
+    "SluiceError": "wire.errors",
+    "StartTimedOut": "client.errors",
+    "TokenAuth": "client.auth",
+}
+
+__all__ = [
+    "AsyncGateway",
+    "BasicAuth",
+    "ClusterReport",
+    "Gateway",
+    "GatewayCluster",
+    "GatewayClusterError",
+    "GatewayServerError",
+    "GatewayWarning",
+    "JupyterHubAuth",
+    "KerberosAuth",
+    "Options",
+    "ServerUnreachable",
+    "SluiceError",
+    "StartTimedOut",
+    "TokenAuth",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

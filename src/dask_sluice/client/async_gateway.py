@@ -1,0 +1,250 @@
+"""The gateway as coroutines: every call is one request to the v2 API. The sync `Gateway` stands on it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+import warnings
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..wire.api import (
+    AdaptRequest,
+    ClusterView,
+    CreateRequest,
+    Credentials,
+    EventView,
+    ScaleAnswer,
+    ScaleRequest,
+    ServerInfo,
+    WorkerView,
+    read,
+)
+from ..wire.names import API_ROOT, IDEMPOTENCY_HEADER
+from ..wire.options import Option, OptionType, check_options
+from ..wire.states import ClusterState
+from . import config
+from .auth import make_auth
+from .comm import Route, Transport
+from .connection import Connection, split_address
+from .errors import GatewayClusterError, GatewayWarning, StartTimedOut
+from .identity import Identity
+from .options import Options
+from .progress import Progress
+from .reports import ClusterReport
+
+WAIT_S = 20.0
+"""How long one waiting request is held; shorter than the patience of proxies on the way."""
+
+
+class AsyncGateway:
+    """A dask-sluice server.
+
+    address   `http(s)://host[:port][/prefix]`, with `?token=...` as the server prints it or without; default:
+              `sluice.address`, then `gateway.address` of Dask's configuration
+    auth      a `TokenAuth`, `BasicAuth`, ...; its name; or a class. Default: the token of the address, then
+              what is configured
+    """
+
+    def __init__(self, address: str | None = None, *, auth: Any = None, transport: Transport = "auto") -> None:
+        address = config.fill(address) or config.setting("address")
+        if not address:
+            raise ValueError(
+                "no address: pass Gateway('http://...'), or set sluice.address in Dask's configuration "
+                "(DASK_SLUICE__ADDRESS in the environment). `dask-sluice serve` prints it."
+            )
+        self.address, token = split_address(address)
+        self.transport = transport
+        self.auth = make_auth(auth, token)
+        self._connection = Connection(self.address, self.auth)
+        self._info: ServerInfo | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}<{self.address}>"
+
+    async def __aenter__(self) -> AsyncGateway:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Let go of the connection. Clusters are not touched."""
+        await self._connection.close()
+
+    async def info(self) -> ServerInfo:
+        """Who the server says it is, and who we are to it; asked once."""
+        if self._info is None:
+            self._info = read(ServerInfo, await self._connection.get(f"{API_ROOT}/"))
+        return self._info
+
+    async def get_versions(self) -> dict[str, dict[str, str]]:
+        """Versions of server and client."""
+        from .. import __version__
+
+        return {"server": {"version": (await self.info()).version}, "client": {"version": __version__}}
+
+    # -- options
+
+    async def options(self) -> list[Option]:
+        """What a user may choose here."""
+        answer = await self._connection.get(f"{API_ROOT}/options")
+        return [
+            read(Option, {**each, "type": OptionType(each["type"]), "choices": tuple(each.get("choices", ()))})
+            for each in answer["options"]
+        ]
+
+    async def cluster_options(self, use_local_defaults: bool = True) -> Options:
+        """The options with their defaults; those of `cluster.options` in Dask's configuration come first."""
+        return Options(await self.options(), config.setting("cluster.options", {}) if use_local_defaults else {})
+
+    async def checked(self, options: Options | Mapping[str, Any] | None, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What a create sends: checked here, so that a mistake does not travel.
+
+        Of an `Options` object everything counts; else local defaults and what is given.
+        """
+        if options is not None and not isinstance(options, Mapping):
+            raise TypeError(f"cluster_options must come from gateway.cluster_options(), got {type(options).__name__}")
+        base = config.setting("cluster.options", {}) if options is None else options
+        chosen = {**base, **given}
+        if chosen:
+            known = options.specification if isinstance(options, Options) else await self.options()
+            check_options(known, chosen)
+        return chosen
+
+    # -- clusters
+
+    async def submit(self, cluster_options: Options | Mapping[str, Any] | None = None, **kwargs: Any) -> str:
+        """Ask for a cluster without waiting for it: its name."""
+        return (await self.create(await self.checked(cluster_options, kwargs))).name
+
+    async def create(self, options: Mapping[str, Any], key: str | None = None) -> ClusterView:
+        """The cluster asked for under this key: new, or the one that an earlier call with the key made."""
+        headers = {IDEMPOTENCY_HEADER: key or uuid.uuid4().hex}
+        answer = await self._connection.send(
+            "POST", f"{API_ROOT}/clusters", body=asdict(CreateRequest(options)), headers=headers
+        )
+        return read(ClusterView, answer)
+
+    async def view(self, name: str) -> ClusterView:
+        """One cluster as it is now."""
+        return read(ClusterView, await self._connection.get(_path(name)))
+
+    async def wait(self, name: str, after_version: int) -> ClusterView:
+        """One cluster as soon as it is newer than that version, or as it is after a while."""
+        answer = await self._connection.get(_path(name, "wait"), after_version=after_version, timeout_s=WAIT_S)
+        return read(ClusterView, answer)
+
+    async def wait_until_running(
+        self, view: ClusterView, *, timeout: float | None = None, progress: Progress | None = None
+    ) -> ClusterView:
+        """The cluster once clients can connect.
+
+        raises  GatewayClusterError with the server's reason if it ends instead; StartTimedOut
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while view.state in (ClusterState.PENDING, ClusterState.STARTING):
+            if progress is not None:
+                progress.show(view)
+            left = None if deadline is None else deadline - time.monotonic()
+            try:
+                view = await asyncio.wait_for(self.wait(view.name, view.version), left)
+            except asyncio.TimeoutError:
+                raise StartTimedOut(
+                    f"cluster {view.name} was not running after {timeout:g} s: {view.reason.sentence}",
+                    hint=view.reason.hint,
+                ) from None
+        if view.state is not ClusterState.RUNNING:
+            how = "failed to start" if view.started_at is None else f"is {view.state}"
+            raise GatewayClusterError(f"cluster {view.name} {how}: {view.reason.sentence}", hint=view.reason.hint)
+        return view
+
+    async def list_clusters(self, status: str | ClusterState | Iterable[str] | None = None) -> list[ClusterReport]:
+        """My clusters, newest first; by default those that have not ended."""
+        states = None
+        if status is not None:
+            wanted = [status] if isinstance(status, str) else list(status)
+            states = ",".join(str(each).lower() for each in wanted)
+        base = await self.public_url()
+        return [ClusterReport.of(view, base) for view in await self.views(states)]
+
+    async def views(self, states: str | None = None, *, everyone: bool = False) -> list[ClusterView]:
+        """Clusters as the server sends them; `states` joined by commas."""
+        answer = await self._connection.get(f"{API_ROOT}/clusters", state=states, all=1 if everyone else None)
+        return [read(ClusterView, each) for each in answer["clusters"]]
+
+    async def get_cluster(self, cluster_name: str) -> ClusterReport:
+        """One cluster."""
+        return ClusterReport.of(await self.view(cluster_name), await self.public_url())
+
+    async def scale_cluster(self, cluster_name: str, n: int) -> None:
+        """Want `n` workers from now on; adaptive scaling ends. A limit that changes `n` gives a GatewayWarning."""
+        await self._change(cluster_name, "scale", asdict(ScaleRequest(n)))
+
+    async def adapt_cluster(
+        self, cluster_name: str, minimum: int | None = None, maximum: int | None = None, active: bool = True
+    ) -> None:
+        """Let the number of workers follow the work, between these bounds; `active=False` ends that."""
+        await self._change(cluster_name, "adapt", asdict(AdaptRequest(minimum, maximum, active)))
+
+    async def stop_cluster(self, cluster_name: str) -> None:
+        """Ask a cluster to end; does not wait for it. Ended already is success."""
+        await self._connection.send("DELETE", _path(cluster_name))
+
+    async def workers(self, cluster_name: str) -> list[WorkerView]:
+        """Every worker with its state and reason, the last few that ended included."""
+        answer = await self._connection.get(_path(cluster_name, "workers"))
+        return [read(WorkerView, each) for each in answer["workers"]]
+
+    async def events(self, cluster_name: str, after: int = 0) -> list[EventView]:
+        """What happened to a cluster, oldest first."""
+        answer = await self._connection.get(_path(cluster_name, "events"), after=after)
+        return [read(EventView, each) for each in answer["events"]]
+
+    async def follow_events(self, cluster_name: str, after: int = 0) -> AsyncIterator[EventView]:
+        """What happens to a cluster, as it happens."""
+        async for line in self._connection.lines(_path(cluster_name, "events"), {"after": after}):
+            if line.startswith("data:"):
+                yield read(EventView, json.loads(line[5:]))
+
+    async def logs(self, cluster_name: str, worker: str | None = None) -> str:
+        """What the scheduler, or one worker, wrote; also after its end."""
+        return str(await self._connection.get(_path(cluster_name, "logs"), worker=worker))
+
+    # -- the way to a scheduler
+
+    async def credentials(self, cluster_name: str) -> Credentials:
+        """A fresh TLS identity for a running cluster."""
+        return read(Credentials, await self._connection.get(_path(cluster_name, "credentials")))
+
+    async def route(self, view: ClusterView) -> Route:
+        """How connections reach this cluster's scheduler."""
+        info, credentials = await asyncio.gather(self.info(), self.credentials(view.name))
+        parts = urlsplit(f"//{info.dask_address}" if info.dask_address else self.address)
+        header = self.auth.header()
+        return Route(
+            name=view.name,
+            host=parts.hostname or "",
+            port=parts.port or (443 if parts.scheme == "https" else 80 if parts.scheme else 8786),
+            tunnel_url="ws" + self.address.removeprefix("http") + view.tunnel_path,
+            tunnel_headers={"Authorization": header} if header else {},
+            identity=Identity(credentials, lambda: self.credentials(view.name)),
+            transport=self.transport,
+        )
+
+    async def public_url(self) -> str:
+        """Base of the links shown to people."""
+        return ((await self.info()).public_url or self.address).rstrip("/")
+
+    async def _change(self, name: str, what: str, body: Mapping[str, Any]) -> None:
+        answer = read(ScaleAnswer, await self._connection.send("POST", _path(name, what), body=body))
+        if answer.message:
+            warnings.warn(answer.message, GatewayWarning, stacklevel=3)
+
+
+def _path(name: str, *more: str) -> str:
+    return "/".join((f"{API_ROOT}/clusters", name, *more))

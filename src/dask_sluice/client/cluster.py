@@ -1,0 +1,294 @@
+"""`GatewayCluster`: a cluster behind a server, with the manners of distributed's own cluster objects.
+
+It is a `distributed.deploy.Cluster`, so `Client(cluster)`, the widget, `wait_for_workers` and context managers
+are distributed's. How many workers there are is kept and decided by the server; this object asks and shows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import logging
+import uuid
+import warnings
+import weakref
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+from distributed import Client
+from distributed.core import Status, rpc
+from distributed.deploy import Cluster
+from distributed.objects import SchedulerInfo
+from distributed.utils import NoOpAwaitable
+
+from ..wire.api import ClusterView, EventView, WorkerView
+from ..wire.errors import ClusterNotFound, SluiceError
+from .async_gateway import AsyncGateway
+from .comm import Transport
+from .errors import GatewayWarning
+from .identity import SluiceSecurity
+from .options import Options
+from .progress import Progress
+
+if TYPE_CHECKING:
+    from .gateway import Gateway
+
+logger = logging.getLogger("dask_sluice.client")
+CLOSE_S = 4.0
+"""How long a close waits for a server that does not answer."""
+_open_clusters: weakref.WeakSet[GatewayCluster] = weakref.WeakSet()
+
+
+class GatewayCluster(Cluster):
+    """A new cluster on a server (or, by `from_name`, one that is there), closed like any other cluster.
+
+    shutdown_on_close   whether `close`, leaving a `with` block and the end of the program stop the cluster
+    timeout             seconds to wait until it runs; None: until the server gives up on it
+    other keywords      cluster options
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        proxy_address: Any = None,
+        public_address: str | None = None,
+        auth: Any = None,
+        cluster_options: Options | None = None,
+        shutdown_on_close: bool = True,
+        asynchronous: bool = False,
+        loop: Any = None,
+        *,
+        gateway: Gateway | None = None,
+        timeout: float | None = None,
+        quiet: bool = False,
+        transport: Transport = "auto",
+        _name: str | None = None,
+        **options: Any,
+    ) -> None:
+        if gateway is not None:
+            address, auth, transport = gateway.address, gateway.auth, gateway._gateway.transport
+            asynchronous, loop = gateway.asynchronous, gateway.loop
+        # Its own connection: gateway and cluster may be closed in any order.
+        self._gateway = AsyncGateway(address, auth=auth, transport=transport)
+        self._wish = (cluster_options, options)
+        self._timeout = timeout
+        self._view: ClusterView | None = None
+        self._base_url = self._gateway.address
+        self._watching: asyncio.Task[None] | None = None
+        self._starting: asyncio.Task[Any] | None = None
+        self.shutdown_on_close = shutdown_on_close
+        self.security: SluiceSecurity | None = None
+        super().__init__(asynchronous=asynchronous, loop=loop, quiet=quiet, name=_name or "")
+        self._from_name = _name
+        if not asynchronous:
+            self._loop_runner.start()
+            self._start_and_wait()
+
+    @classmethod
+    def from_name(cls, cluster_name: str, shutdown_on_close: bool = False, **kwargs: Any) -> GatewayCluster:
+        """A cluster that is there already; keywords as for the class."""
+        return cls(shutdown_on_close=shutdown_on_close, _name=cluster_name, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"GatewayCluster<{self.name or 'not created yet'}, status={self.status.name}>"
+
+    def __await__(self) -> Generator[Any, None, GatewayCluster]:
+        return self._started().__await__()
+
+    async def _started(self) -> GatewayCluster:
+        if self.status == Status.created:
+            await self._start()
+        return self
+
+    # -- starting
+
+    def _start_and_wait(self) -> None:
+        try:
+            self.sync(self._start)
+        except KeyboardInterrupt:
+            self.sync(self._abandon)
+            raise
+
+    async def _start(self) -> None:
+        self.status = Status.starting
+        self._starting = asyncio.current_task()
+        progress = Progress(quiet=self.quiet)
+        try:
+            view = await self._obtain()
+            self._view = await self._gateway.wait_until_running(view, timeout=self._timeout, progress=progress)
+            await self._connect(self._view)
+        except BaseException:
+            await self._close()
+            raise
+        finally:
+            progress.done()
+            self._starting = None
+        self._watching = asyncio.create_task(_watch(weakref.ref(self), self._gateway, self._view))
+        self.status = Status.running
+        _open_clusters.add(self)
+
+    async def _obtain(self) -> ClusterView:
+        """Create, or look up by name. Shielded: a create that is on its way must come to a name, to be undone."""
+        if self._from_name is not None:
+            return await self._gateway.view(self._from_name)
+        options = await self._gateway.checked(*self._wish)
+        create = asyncio.ensure_future(self._gateway.create(options, uuid.uuid4().hex))
+        try:
+            view = await asyncio.shield(create)
+        except asyncio.CancelledError:
+            with contextlib.suppress(SluiceError, asyncio.TimeoutError):
+                self.name = (await asyncio.wait_for(create, CLOSE_S)).name
+            raise
+        self.name = view.name
+        return view
+
+    async def _connect(self, view: ClusterView) -> None:
+        route = await self._gateway.route(view)
+        self._base_url = await self._gateway.public_url()
+        self.security = SluiceSecurity(route, route.identity.context)
+        self.scheduler_comm = rpc(route.address, connection_args=self.security.get_connection_args("client"))
+        await self._refresh()
+
+    async def _refresh(self) -> None:
+        self.scheduler_info = SchedulerInfo(await self.scheduler_comm.identity())
+
+    async def _abandon(self) -> None:
+        """Interrupted: end the start, which removes what it had created."""
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.wait({self._starting}, timeout=CLOSE_S)
+
+    # -- ending
+
+    def close(self, timeout: float | None = None, shutdown: bool | None = None) -> Any:
+        """Let go of the cluster, and stop it if `shutdown` (default: `shutdown_on_close`). Twice is fine."""
+        if self.status == Status.closed:
+            return NoOpAwaitable() if self.asynchronous else None
+        try:
+            return self.sync(self._close, shutdown, callback_timeout=timeout)
+        except RuntimeError:  # the loop ended before us, as the program does
+            return None
+
+    def shutdown(self) -> Any:
+        """Stop the cluster, whatever `shutdown_on_close` says."""
+        return self.close(shutdown=True)
+
+    async def _close(self, shutdown: bool | None = None) -> None:
+        if self.status in (Status.closing, Status.closed):
+            return
+        self.status = Status.closing
+        _open_clusters.discard(self)
+        if self._watching is not None:
+            self._watching.cancel()
+        for client in _clients_of(self):
+            with contextlib.suppress(OSError, asyncio.TimeoutError):
+                await asyncio.wait_for(client._close(fast=True), CLOSE_S)
+        if self.name and (self.shutdown_on_close if shutdown is None else shutdown):
+            await self._stop()
+        with contextlib.suppress(OSError):
+            await super()._close()
+        await self._gateway.close()
+        self.status = Status.closed
+
+    async def _stop(self) -> None:
+        try:
+            await asyncio.wait_for(self._gateway.stop_cluster(self.name), CLOSE_S)
+        except ClusterNotFound:
+            pass
+        except (SluiceError, asyncio.TimeoutError) as error:
+            what = getattr(error, "message", "") or "the server does not answer"
+            logger.warning("cluster %s could not be stopped: %s", self.name, what)
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._close()
+
+    def __del__(self) -> None:
+        if getattr(self, "status", Status.closed) not in (Status.closed, Status.closing) and not self.asynchronous:
+            with contextlib.suppress(AttributeError, RuntimeError):  # the program is ending
+                self.loop.add_callback(self._close)
+
+    # -- using
+
+    def scale(self, n: int) -> Any:
+        """Want `n` workers from now on; adaptive scaling ends."""
+        return self.sync(self._gateway.scale_cluster, self.name, n)
+
+    def adapt(self, minimum: int | None = None, maximum: int | None = None, active: bool = True) -> Any:
+        """Let the number of workers follow the work, between these bounds; `active=False` ends that."""
+        return self.sync(self._gateway.adapt_cluster, self.name, minimum, maximum, active)
+
+    def get_client(self, set_as_default: bool = True) -> Any:
+        """A `distributed.Client` of this cluster, closed with it."""
+        return Client(self, set_as_default=set_as_default, asynchronous=self.asynchronous)
+
+    def events(self, after: int = 0) -> list[EventView]:
+        """What happened so far and why, oldest first."""
+        return self.sync(self._gateway.events, self.name, after)
+
+    def worker_reports(self) -> list[WorkerView]:
+        """Every worker with its state and reason, those still starting and the last few that ended included."""
+        return self.sync(self._gateway.workers, self.name)
+
+    def logs(self, *args: Any, **kwargs: Any) -> Any:
+        """The same as `get_logs`."""
+        return self.get_logs(*args, **kwargs)
+
+    @property
+    def dashboard_link(self) -> str:
+        if self._view is None or self._view.dashboard_path is None:
+            return ""
+        return self._base_url + self._view.dashboard_path
+
+    def _scaling_status(self) -> str:
+        counts = self._view.workers if self._view is not None else None
+        mode = "Adaptive" if self._view is not None and self._view.adaptive else "Manual"
+        number = f"{counts.running} / {counts.wanted}" if counts else "0"
+        return (
+            f'<table><tr><td style="text-align: left;">Scaling mode: {mode}</td></tr>'
+            f'<tr><td style="text-align: left;">Workers: {number}</td></tr></table>'
+        )
+
+    async def _changed(self, view: ClusterView) -> None:
+        """The server told something new."""
+        self._view = view
+        if view.state.is_active:
+            with contextlib.suppress(OSError):
+                await self._refresh()
+        elif self.status == Status.running:
+            warnings.warn(f"cluster {view.name} ends: {view.reason.sentence}", GatewayWarning, stacklevel=2)
+
+
+async def _watch(ref: weakref.ref[GatewayCluster], gateway: AsyncGateway, view: ClusterView) -> None:
+    """Follow the cluster for as long as its object lives. Holds it weakly, so that it can be collected."""
+    pause_s = 0.2
+    while view.state.is_active:
+        try:
+            newer = await gateway.wait(view.name, view.version)
+        except SluiceError:  # the server is away, or the cluster's record is gone: patience, clusters go on
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, 10.0)
+            continue
+        pause_s = 0.2
+        cluster = ref()
+        if cluster is None:
+            return
+        if newer.version != view.version:
+            await cluster._changed(newer)
+        view = newer
+        del cluster
+
+
+def _clients_of(cluster: GatewayCluster) -> list[Any]:
+    return [client for client in list(Client._instances) if client.cluster is cluster and client.status != "closed"]
+
+
+def _close_all() -> None:
+    """At the end of the program: nobody is left to close these."""
+    for cluster in list(_open_clusters):
+        if not cluster.asynchronous:
+            with contextlib.suppress(Exception):  # a traceback at exit helps nobody
+                cluster.close(timeout=CLOSE_S)
+
+
+atexit.register(_close_all)

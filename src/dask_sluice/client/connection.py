@@ -1,0 +1,175 @@
+"""HTTP to the server: one kept-alive connection, errors as `wire.errors`, patience where patience helps.
+
+What is safe to repeat is repeated when the connection breaks or the server asks for a moment (429, 503 with
+Retry-After); a create is safe because it carries an idempotency key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+from urllib.parse import parse_qs, urlsplit, urlunsplit
+
+import httpx
+
+from ..wire.errors import SluiceError, from_problem
+from . import config
+from .auth import Auth
+
+TRIES = 4
+LONGEST_PAUSE_S = 10.0
+TIMEOUT = httpx.Timeout(30.0, connect=10.0, read=60.0)
+
+
+class GatewayServerError(SluiceError):
+    """The server failed, or what answers is no dask-sluice server."""
+
+    code, status, title = "unusable_answer", 502, "Unusable answer"
+
+
+class ServerUnreachable(SluiceError, OSError):
+    """Nothing answers at the address."""
+
+    code, status, title = "server_unreachable", 503, "Server unreachable"
+
+
+def split_address(address: str) -> tuple[str, str | None]:
+    """The address without trailing slash and query, and the token that its query held.
+
+    raises  ValueError if it has no scheme or no host
+    """
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"the server's address must look like https://host[:port][/prefix], got {address!r}")
+    token = parse_qs(parts.query).get("token", [None])[0]
+    return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", "")), token
+
+
+class Connection:
+    """One server, one caller."""
+
+    def __init__(self, address: str, auth: Auth) -> None:
+        self.address, self.auth = address, auth
+        proxy = config.setting("http-client.proxy", True)
+        self._http = httpx.AsyncClient(
+            base_url=address + "/",
+            timeout=TIMEOUT,
+            verify=_verify(address),
+            trust_env=proxy is True,
+            proxy=proxy if isinstance(proxy, str) else None,
+            headers={"Accept": "application/json"},
+        )
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def get(self, path: str, **params: Any) -> Any:
+        """The JSON at `path`; parameters that are None are left out."""
+        given = {key: value for key, value in params.items() if value is not None}
+        return await self.send("GET", path, params=given)
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, Any] | None = None,
+        repeatable: bool = True,
+    ) -> Any:
+        """The decoded answer.
+
+        raises  the `SluiceError` that the server's problem document describes; `ServerUnreachable`;
+                `GatewayServerError` where something else than a dask-sluice server answers
+        """
+        for attempt in range(TRIES):
+            last = attempt == TRIES - 1 or not repeatable
+            try:
+                response = await self._http.request(
+                    method,
+                    path.lstrip("/"),
+                    json=body,
+                    params=params,
+                    headers={**self._authorization(), **(headers or {})},
+                )
+            except httpx.ConnectError as error:
+                raise self._unreachable(error) from error
+            except httpx.TransportError as error:
+                if last:
+                    raise self._unreachable(error) from error
+                await asyncio.sleep(_pause(attempt, None))
+                continue
+            if response.status_code in (429, 503) and "retry-after" in response.headers and not last:
+                await asyncio.sleep(_pause(attempt, response.headers["retry-after"]))
+                continue
+            return self._decode(response)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def lines(self, path: str, params: Mapping[str, Any]) -> AsyncIterator[str]:
+        """Lines of a stream that has no end, such as server-sent events."""
+        headers = {**self._authorization(), "Accept": "text/event-stream"}
+        timeout = httpx.Timeout(TIMEOUT.connect, read=None)
+        async with self._http.stream(
+            "GET", path.lstrip("/"), params=params, headers=headers, timeout=timeout
+        ) as answer:
+            if answer.status_code != 200:
+                await answer.aread()
+                self._decode(answer)
+            async for line in answer.aiter_lines():
+                yield line
+
+    def _authorization(self) -> dict[str, str]:
+        header = self.auth.header()
+        return {"Authorization": header} if header else {}
+
+    def _decode(self, response: httpx.Response) -> Any:
+        if response.status_code == 204:
+            return None
+        kind = response.headers.get("content-type", "").partition(";")[0]
+        if kind == "text/plain" and response.is_success:
+            return response.text
+        if kind.endswith("json"):
+            try:
+                document = response.json()
+            except json.JSONDecodeError as error:
+                raise self._not_a_server(response) from error
+            if response.is_success:
+                return document
+            if isinstance(document, dict) and "code" in document:
+                raise from_problem({**document, "retry_after_s": _seconds(response)}, response.status_code)
+        raise self._not_a_server(response)
+
+    def _unreachable(self, error: Exception) -> ServerUnreachable:
+        return ServerUnreachable(
+            f"no dask-sluice server answers at {self.address}: {error or type(error).__name__}",
+            hint="Is it running, and is the address right? `dask-sluice doctor` looks at every step of the way.",
+        )
+
+    def _not_a_server(self, response: httpx.Response) -> GatewayServerError:
+        kind = response.headers.get("content-type", "no content type")
+        if response.is_redirect:
+            what = f"a redirect to {response.headers.get('location')}; use that address if it is the server's"
+        else:
+            what = f"status {response.status_code} with {kind}, which no dask-sluice server sends"
+        return GatewayServerError(f"{self.address} answered {response.request.method} {response.url.path} with {what}")
+
+
+def _verify(address: str) -> ssl.SSLContext | bool:
+    """Certificates are checked as usual; for plain HTTP the costly reading of them is left out."""
+    return True if address.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _seconds(response: httpx.Response) -> float | None:
+    value = response.headers.get("retry-after", "")
+    return float(value) if value.isdigit() else None
+
+
+def _pause(attempt: int, retry_after: str | None) -> float:
+    """What the server asks for, else 0.2 s doubling; with jitter, so that a crowd does not come back as one."""
+    wanted = float(retry_after) if retry_after and retry_after.isdigit() else 0.2 * 2.0**attempt
+    return min(wanted, LONGEST_PAUSE_S) * random.uniform(1.0, 1.3)

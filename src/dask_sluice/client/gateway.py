@@ -1,0 +1,157 @@
+"""`Gateway`: what notebooks use. Same names and arguments as dask-gateway's, over `AsyncGateway`.
+
+The bodies are one line each: the coroutine is run on a private event loop, or, with `asynchronous=True`, given
+back to be awaited, as dask-gateway's users expect (docs/decisions/0007).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Iterable
+from typing import Any
+
+from distributed.utils import LoopRunner, sync
+
+from ..wire.api import EventView, WorkerView
+from .async_gateway import AsyncGateway
+from .cluster import GatewayCluster
+from .comm import Transport
+from .options import Options
+from .reports import ClusterReport
+
+
+class Gateway:
+    """A dask-sluice server; see `AsyncGateway` for address and auth.
+
+    proxy_address and public_address are taken for dask-gateway's sake and not needed: the server tells.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        proxy_address: Any = None,
+        public_address: str | None = None,
+        auth: Any = None,
+        asynchronous: bool = False,
+        loop: Any = None,
+        *,
+        transport: Transport = "auto",
+    ) -> None:
+        self.asynchronous = asynchronous
+        self._gateway = AsyncGateway(address, auth=auth, transport=transport)
+        self._loop_runner = LoopRunner(loop=loop, asynchronous=asynchronous)
+        if not asynchronous:
+            self._loop_runner.start()
+
+    @property
+    def address(self) -> str:
+        return self._gateway.address
+
+    @property
+    def auth(self) -> Any:
+        return self._gateway.auth
+
+    @property
+    def loop(self) -> Any:
+        return self._loop_runner.loop
+
+    def __repr__(self) -> str:
+        return f"Gateway<{self.address}>"
+
+    def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        if self.asynchronous:
+            return coroutine
+        return sync(self.loop, lambda: coroutine)
+
+    def __enter__(self) -> Gateway:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Gateway:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._gateway.close()
+
+    def close(self) -> Any:
+        """Let go of the connection; clusters go on. Twice is fine."""
+        if self.asynchronous:
+            return self._gateway.close()
+        if self._loop_runner.is_started():
+            self._run(self._gateway.close())
+            self._loop_runner.stop()
+        return None
+
+    def get_versions(self) -> Any:
+        """`{"server": {"version": ...}, "client": {"version": ...}}`."""
+        return self._run(self._gateway.get_versions())
+
+    def cluster_options(self, use_local_defaults: bool = True) -> Options:
+        """What can be chosen for a cluster: attributes, completion, a form in a notebook."""
+        return self._run(self._gateway.cluster_options(use_local_defaults))
+
+    def list_clusters(self, status: str | Iterable[str] | None = None) -> list[ClusterReport]:
+        """My clusters, newest first; by default those that have not ended."""
+        return self._run(self._gateway.list_clusters(status))
+
+    def get_cluster(self, cluster_name: str) -> ClusterReport:
+        """One cluster's report."""
+        return self._run(self._gateway.get_cluster(cluster_name))
+
+    def submit(self, cluster_options: Options | None = None, **kwargs: Any) -> str:
+        """Ask for a cluster without waiting for it: its name, for `connect`."""
+        return self._run(self._gateway.submit(cluster_options, **kwargs))
+
+    def scale_cluster(self, cluster_name: str, n: int) -> Any:
+        """Want `n` workers from now on."""
+        return self._run(self._gateway.scale_cluster(cluster_name, n))
+
+    def adapt_cluster(
+        self, cluster_name: str, minimum: int | None = None, maximum: int | None = None, active: bool = True
+    ) -> Any:
+        """Let the number of workers follow the work."""
+        return self._run(self._gateway.adapt_cluster(cluster_name, minimum, maximum, active))
+
+    def stop_cluster(self, cluster_name: str) -> Any:
+        """Ask a cluster to end; does not wait for it."""
+        return self._run(self._gateway.stop_cluster(cluster_name))
+
+    def workers(self, cluster_name: str) -> list[WorkerView]:
+        """Every worker with its state and reason."""
+        return self._run(self._gateway.workers(cluster_name))
+
+    def events(self, cluster_name: str, after: int = 0) -> list[EventView]:
+        """What happened to a cluster, oldest first."""
+        return self._run(self._gateway.events(cluster_name, after))
+
+    def logs(self, cluster_name: str, worker: str | None = None) -> str:
+        """What the scheduler, or one worker, wrote."""
+        return self._run(self._gateway.logs(cluster_name, worker))
+
+    def new_cluster(
+        self,
+        cluster_options: Options | None = None,
+        shutdown_on_close: bool = True,
+        *,
+        timeout: float | None = None,
+        quiet: bool = False,
+        **kwargs: Any,
+    ) -> GatewayCluster:
+        """A new cluster, running. Options as `cluster_options`, as keywords, or both.
+
+        timeout   seconds to wait for it; the error then says what it was waiting for
+        quiet     show no line while waiting
+        """
+        return GatewayCluster(
+            gateway=self,
+            cluster_options=cluster_options,
+            shutdown_on_close=shutdown_on_close,
+            timeout=timeout,
+            quiet=quiet,
+            **kwargs,
+        )
+
+    def connect(self, cluster_name: str, shutdown_on_close: bool = False) -> GatewayCluster:
+        """A cluster that is there already."""
+        return GatewayCluster.from_name(cluster_name, shutdown_on_close=shutdown_on_close, gateway=self)
