@@ -12,21 +12,22 @@ import logging
 import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 from ..wire.reasons import Reason, ReasonCode
 from . import logs
-from .assembly import Core, build_core
-from .backends.fake import FakeBackend
 from .clock import SystemClock
-from .control import Control
 from .foundation import Foundation, lay_foundation
-from .http.app import create_app
 from .identity.protocol import Authenticator
 from .identity.token import TokenAuthenticator
 from .listening import local_address
 from .settings_schema import Settings
 from .startup import CannotStart
-from .web import WebServer
+
+if TYPE_CHECKING:
+    from .assembly import Core
+    from .control import Control
+    from .web import WebServer
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ async def serve(settings: Settings, *, announce: Callable[[str], None] = _print)
     logs.configure(settings.log)
     try:
         async with AsyncExitStack() as stack:
-            await Server(settings, await lay_foundation(settings, stack), stack).run(announce)
+            await Server(settings, lay_foundation(settings, stack), stack).run(announce)
     except BaseExceptionGroup as group:
         # Parts run in a task group; whoever started us wants the one thing that went wrong.
         raise _first(group.subgroup(CannotStart) or group) from None
@@ -68,24 +69,41 @@ class Server:
         self._asked_to_stop = asyncio.Event()
         self._in_a_hurry = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._ready = False
 
     async def run(self, announce: Callable[[str], None]) -> None:
         """From start to end."""
         self._heed_signals()
         supervisor = self._foundation.supervisor
+        supervisor.start()
         async with asyncio.TaskGroup() as group:
             proxies = group.create_task(supervisor.run())
             try:
-                core = await build_core(self._settings, self._foundation, SystemClock(), self._stopping)
-                web = WebServer(create_app(core.services))
+                core, web = await self._build()
                 await self._start(core, web, group)
                 announce(f"ready: {self._address(core.services.authenticator)}")
                 await self._asked_to_stop.wait()
                 await self._stop(core, web)
             finally:
                 proxies.cancel()
-                if self._settings.on_stop == "stop_clusters":
-                    await supervisor.stop()
+                await self._leave_proxies()
+
+    async def _build(self) -> tuple[Core, WebServer]:
+        # Imported here, while the proxies are starting: it takes as long as they do.
+        from .assembly import build_core
+        from .http.app import create_app
+        from .web import WebServer
+
+        core = await build_core(self._settings, self._foundation, SystemClock(), self._stopping)
+        self._stack.push_async_callback(core.store.close)
+        return core, WebServer(create_app(core.services))
+
+    async def _leave_proxies(self) -> None:
+        """End them with the clusters, or where we never became ready; else they go on, and so do connections."""
+        if not self._ready:
+            await self._foundation.supervisor.stop(adopted=False)
+        elif self._asked_to_stop.is_set() and self._settings.on_stop == "stop_clusters":
+            await self._foundation.supervisor.stop()
 
     async def _start(self, core: Core, web: WebServer, group: asyncio.TaskGroup) -> None:
         """Return when everything works: the clusters on the books are looked after, and a proxy is there."""
@@ -93,8 +111,7 @@ class Server:
         self._stack.push_async_callback(core.backend.close)
         for note in core.backend.describe().notes:
             log.info("%s", note)
-        if isinstance(core.backend, FakeBackend):
-            core.backend.call_home_to(core.services.links)
+        core.start_links()
         await core.services.routes.load()
         started = asyncio.Event()
         self._working = group.create_task(core.loop.run(started))
@@ -108,6 +125,7 @@ class Server:
                 f"the server was not ready after {READY_S:g} s",
                 hint=f"Look into {self._foundation.places.proxy_log}.",
             ) from None
+        self._ready = True
         self._foundation.lock.say(f"at {base_url(self._settings, self._port)}")
 
     async def _stop(self, core: Core, web: WebServer) -> None:

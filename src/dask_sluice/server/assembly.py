@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from dataclasses import dataclass
 from importlib import metadata
 
+from ..wire.errors import BackendUnavailable
+from .backends.fake import FakeBackend
 from .backends.protocol import Backend
 from .backends.registry import make_backend
 from .changes import Changes
 from .clock import Clock
 from .control import Control
 from .decision import Rules
+from .directories import Directories
 from .foundation import Foundation
 from .http.services import Services
 from .identity.registry import make_authenticator
@@ -24,26 +28,36 @@ from .machine import this_machine
 from .policy import Policy
 from .routes import Routes
 from .settings_schema import Settings, Timeouts
+from .startup import CannotStart
+from .store import Store
+from .store.schema import SchemaUnknown
 
 
 @dataclass(frozen=True)
 class Core:
     """The parts that are started and stopped, and what the routes may use of them."""
 
+    store: Store
     backend: Backend
     loop: Loop
     services: Services
 
+    def start_links(self) -> None:
+        """Let fake schedulers reach us; real ones come over the network."""
+        if isinstance(self.backend, FakeBackend):
+            self.backend.call_home_to(self.services.links)
+
 
 async def build_core(settings: Settings, foundation: Foundation, clock: Clock, stopping: asyncio.Event) -> Core:
-    """All parts, wired; the authenticator is started, the backend and the loop are not.
+    """All parts, wired; store and authenticator are open, backend and loop are not started.
 
     The order of making is the order in which parts are told of a change: the proxy has a new route and the
     agent its orders before anybody who waits is woken.
     """
-    store, places = foundation.store, foundation.places
+    places = foundation.places
+    store = open_store(places)
     backend = make_backend(settings.backend, places)
-    routes = Routes(store, foundation.ticket_key)
+    routes = Routes(store, await store.key("ticket-key", _random))
     launch = LaunchSettings(server_url=link_base(settings, foundation.supervisor.port))
     timeouts = settings.timeouts
     loop = Loop(store, backend, clock, launch=launch, rules=rules(timeouts), keep_ended_s=timeouts.ended_kept_s)
@@ -61,7 +75,9 @@ async def build_core(settings: Settings, foundation: Foundation, clock: Clock, s
         routes=routes,
         authenticator=authenticator,
         sessions=Sessions(
-            foundation.session_key, authenticator.fingerprint, session_s=settings.authenticator.session_s
+            (await store.key("session-key", _random)).hex(),
+            authenticator.fingerprint,
+            session_s=settings.authenticator.session_s,
         ),
         settings=settings,
         clock=clock,
@@ -70,7 +86,17 @@ async def build_core(settings: Settings, foundation: Foundation, clock: Clock, s
         version=metadata.version("dask-sluice"),
         stopping=stopping,
     )
-    return Core(backend, loop, services)
+    return Core(store, backend, loop, services)
+
+
+def open_store(places: Directories) -> Store:
+    """The store, open; what it says when it cannot be opened is what keeps the server from starting."""
+    store = Store(places.database)
+    try:
+        store.open()
+    except (BackendUnavailable, SchemaUnknown) as error:
+        raise CannotStart(error.message, hint=error.hint) from error
+    return store
 
 
 def rules(timeouts: Timeouts) -> Rules:
@@ -86,3 +112,8 @@ def link_base(settings: Settings, port: int) -> str:
     scheme = "wss" if listen.tls_certificate and host == listen.address else "ws"
     scheme = "ws" if host in ("127.0.0.1", "[::1]", "localhost") else scheme
     return f"{scheme}://{host}:{port}{listen.prefix}"
+
+
+def _random() -> bytes:
+    """A key of the server's own; stored, so that sessions and tickets outlive a restart."""
+    return secrets.token_bytes(32)

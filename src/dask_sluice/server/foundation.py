@@ -1,21 +1,20 @@
-"""What a server stands on: its data directory, its database, its public port, its inner socket.
+"""What a server stands on: its data directory, its public port, its inner socket.
 
 Taken in this order, so that a second server learns that there is a first one before it touches anything.
+Light: the proxies start on it while the rest of the server is still being imported.
 """
 
 from __future__ import annotations
 
-import secrets
 import socket
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from ..wire.errors import BackendUnavailable
 from .directories import Directories, Lock, directories, prepare
+from .identity.files import keep_secret
 from .settings_schema import Settings
 from .startup import CannotStart
-from .store import Store
 from .supervisor import Supervisor
 
 INNER_BACKLOG = 1024
@@ -23,20 +22,18 @@ INNER_BACKLOG = 1024
 
 @dataclass(frozen=True)
 class Foundation:
-    """All of it, open. Keys are the server's own: they outlive it, so that proxies and sessions do too."""
+    """All of it, open."""
 
     places: Directories
     lock: Lock
-    store: Store
     supervisor: Supervisor
     inner: socket.socket
     """Where the HTTP application is reached, by proxies of this machine only."""
     proxy_token: str
-    session_key: str
-    ticket_key: bytes
+    """By which the server knows its proxies; kept in a file, so that the next server knows them too."""
 
 
-async def lay_foundation(settings: Settings, stack: AsyncExitStack) -> Foundation:
+def lay_foundation(settings: Settings, stack: AsyncExitStack) -> Foundation:
     """Take everything; `stack` gives it back.
 
     raises  CannotStart, having left all as it was
@@ -46,21 +43,16 @@ async def lay_foundation(settings: Settings, stack: AsyncExitStack) -> Foundatio
     lock = Lock(places.lock)
     lock.take()
     stack.callback(lock.release)
-    store = Store(places.database)
-    stack.push_async_callback(store.close)
     try:
-        store.open()
-        proxy_token, session_key, ticket_key = [
-            await store.key(name, _random) for name in ("proxy-token", "session-key", "ticket-key")
-        ]
-    except BackendUnavailable as error:
-        raise CannotStart(error.message, hint=error.hint) from error
-    supervisor = _supervisor(settings, places, proxy_token.hex())
+        proxy_token = keep_secret(places.data / "proxy-token")
+    except OSError as error:
+        raise CannotStart(str(error)) from error
+    supervisor = _supervisor(settings, places, proxy_token)
     supervisor.bind()
     stack.callback(supervisor.close)
     inner = _inner_socket(places)
     stack.callback(inner.close)
-    return Foundation(places, lock, store, supervisor, inner, proxy_token.hex(), session_key.hex(), ticket_key)
+    return Foundation(places, lock, supervisor, inner, proxy_token)
 
 
 def _supervisor(settings: Settings, places: Directories, token: str) -> Supervisor:
@@ -94,7 +86,3 @@ def _inner_socket(places: Directories) -> socket.socket:
     path.chmod(0o600)
     inner.listen(INNER_BACKLOG)
     return inner
-
-
-def _random() -> bytes:
-    return secrets.token_bytes(32)

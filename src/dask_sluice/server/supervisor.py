@@ -83,6 +83,7 @@ class Supervisor:
         if living and same and earlier.get("settings") == self._settings_digest():
             self._public = listening.bind(self._address, port, shared_with_our_proxies=True)
             self._adopted = living[: self._count]
+            self._proxies = list(self._adopted)
             _end(living[self._count :])
             log.info("took over %d proxies that an earlier server left", len(self._adopted))
             return
@@ -93,25 +94,31 @@ class Supervisor:
         else:
             self._public = listening.bind(self._address, self._port)
 
+    def start(self) -> None:
+        """Start as many proxies as are missing."""
+        for _ in range(self._count - len(self._proxies)):
+            self._start_one()
+
     async def run(self) -> None:
         """Keep the proxies running until cancelled; then they go on, see `stop`."""
         async with asyncio.TaskGroup() as group:
-            for proxy in self._adopted:
-                self._proxies.append(proxy)
+            for proxy in self._proxies:
                 group.create_task(self._keep_one_running(proxy))
-            for _ in range(self._count - len(self._adopted)):
-                group.create_task(self._keep_one_running(None))
 
-    async def stop(self) -> None:
-        """End the proxies; connections through them end too."""
-        proxies, self._proxies = self._proxies, []
+    async def stop(self, *, adopted: bool = True) -> None:
+        """End the proxies, connections through them too; those that were adopted only if so asked."""
+        proxies = [proxy for proxy in self._proxies if adopted or proxy not in self._adopted]
+        self._proxies = [proxy for proxy in self._proxies if proxy not in proxies]
         _end(proxies)
         with suppress(TimeoutError):
             async with asyncio.timeout(STOP_S):
                 while any(proxy.lives for proxy in proxies):  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
         _end([proxy for proxy in proxies if proxy.lives], signal.SIGKILL)
-        self._file.unlink(missing_ok=True)
+        if self._proxies:
+            self._write()
+        else:
+            self._file.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let go of the public socket; proxies that were not stopped go on."""
@@ -121,29 +128,29 @@ class Supervisor:
         if self._public is not None:
             self._public.close()
 
-    async def _keep_one_running(self, proxy: ProxyProcess | None) -> None:
-        """Wait for its end, start the next, for ever; `proxy` is an adopted one, None: start one first."""
+    async def _keep_one_running(self, proxy: ProxyProcess) -> None:
+        """Wait for its end, start the next, for ever."""
         clock = asyncio.get_running_loop().time
         young_deaths, started = 0, clock()
         while True:
-            if proxy is not None:
-                await _ended(proxy)
-                self._lost(proxy)
-                young_deaths = young_deaths + 1 if clock() - started < DIED_YOUNG_S else 0
-                if young_deaths >= YOUNG_DEATHS_AT_MOST:
-                    raise CannotStart(f"the proxy cannot run: {self._last_line()}", hint=f"Its log: {self._log_path}")
-                await asyncio.sleep(RESTART_S if young_deaths > 1 else 0)
+            await _ended(proxy)
+            self._lost(proxy)
+            young_deaths = young_deaths + 1 if clock() - started < DIED_YOUNG_S else 0
+            if young_deaths >= YOUNG_DEATHS_AT_MOST:
+                raise CannotStart(f"the proxy cannot run: {self._last_line()}", hint=f"Its log: {self._log_path}")
+            await asyncio.sleep(RESTART_S if young_deaths > 1 else 0)
             started = clock()
-            proxy = await self._start()
+            proxy = self._start_one()
 
-    async def _start(self) -> ProxyProcess:
+    def _start_one(self) -> ProxyProcess:
         if self._public is None:
             raise RuntimeError("the supervisor has not bound its port yet")
         # Only now: a socket that listens takes its share of the connections, and someone has to accept them.
         self._public.listen(listening.BACKLOG)
         descriptor = self._public.fileno()
         with self._log_path.open("ab") as log_file:
-            process = subprocess.Popen(  # noqa: ASYNC220  a millisecond, and asyncio's kills what it lets go of
+            # Not asyncio's: that kills the processes that it lets go of.
+            process = subprocess.Popen(
                 [sys.executable, "-m", "dask_sluice.proxy"],
                 stdin=subprocess.PIPE,
                 stdout=log_file,

@@ -1,4 +1,8 @@
-"""Bring a database to the schema that this release knows. Alembic is imported only if there is something to do."""
+"""Bring a database to the schema that this release knows.
+
+A new database is made from the tables as they are, an old one is brought up by Alembic, which is imported
+only then: it takes longer than all the rest of opening a store. A test sees to it that both give the same.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,10 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from ...wire.errors import SluiceError
+from sqlalchemy import create_engine
+
+from ...wire.errors import BackendUnavailable, SluiceError
+from .tables import metadata
 
 HEAD = "0001"
 """The newest migration; a test compares it with the migrations that are there."""
@@ -19,9 +26,15 @@ class SchemaUnknown(SluiceError):
 def prepare(path: Path) -> None:
     """Create or upgrade the database; blocking, before anything else opens it.
 
-    raises  SchemaUnknown for a database of a newer release, BackendUnavailable's causes as OSError
+    raises  SchemaUnknown for a database of a newer release, BackendUnavailable where it cannot be used
     """
-    present = _revision(path)
+    try:
+        present = _revision(path)
+    except (OSError, sqlite3.Error) as error:
+        raise BackendUnavailable(
+            f"the server cannot use its database {path}: {error}",
+            hint="Look at the disk's free space and at the file's permissions.",
+        ) from error
     if present == HEAD:
         return
     if present is not None and present > HEAD:
@@ -29,7 +42,22 @@ def prepare(path: Path) -> None:
             f"{path} was written by a newer dask-sluice (schema {present}, this one knows {HEAD})",
             hint="Run the newer release, or point --data-dir at another directory.",
         )
-    upgrade(path)
+    if present is None:
+        _create(path)
+    else:
+        upgrade(path)
+
+
+def _create(path: Path) -> None:
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        metadata.create_all(connection)
+        connection.exec_driver_sql(
+            "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL,"
+            " CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
+        )
+        connection.exec_driver_sql("INSERT INTO alembic_version VALUES (?)", (HEAD,))
+    engine.dispose()
 
 
 def _revision(path: Path) -> str | None:
@@ -43,7 +71,7 @@ def _revision(path: Path) -> str | None:
 
 def upgrade(path: Path, revision: str = "head") -> None:
     """Run the migrations up to this one."""
-    # Costs 0.2 s and is needed once per release.
+    # Needed once per release.
     from alembic import command
     from alembic.config import Config
 
