@@ -62,7 +62,9 @@ RECIPES = {
     "client-2025.4.0": _client("3.13", "2025.4.0", "2025.4.1", "2025-05-10"),
     "client-2026.3.0": _client("3.13", "2026.3.0", "2026.3.0", "2026-04-15"),
     # What the benches measure beside us: everything of dask-gateway, with the Python and distributed that we use.
-    "stock": Recipe("3.11", ("dask-gateway-server[local]==2026.3.0", *_client("3.11", "2026.3.0", "2026.8.0", "").packages)),
+    "stock": Recipe(
+        "3.11", ("dask-gateway-server[local]==2026.3.0", *_client("3.11", "2026.3.0", "2026.8.0", "").packages)
+    ),
 }
 
 
