@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from dask_sluice.server.identity.protocol import Authenticator
 from dask_sluice.server.identity.sessions import Sessions
 from dask_sluice.server.identity.token import TokenAuthenticator
 from dask_sluice.server.settings import Settings
+from dask_sluice.server.web import WebServer
 
 from ..core import Core, end_world, running_core
 
@@ -96,3 +98,17 @@ def basic() -> BasicAuthenticator:
 
 def token() -> TokenAuthenticator:
     return TokenAuthenticator(token="a-token", account="ada")
+
+
+@asynccontextmanager
+async def listening(site: Site) -> AsyncIterator[str]:
+    """The site behind a real web server on loopback, for what goes on and on; gives its address."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = WebServer(site.app)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            site.services.stopping.set()
+            server.should_exit = True
+            await serving

@@ -11,5 +11,6 @@ from .render import page
 
 
 def error_page(request: Request, error: SluiceError) -> Response:
-    """The page for this failure."""
-    return page(request, "error.html", caller=by_cookie(request), status=error.status, error=error)
+    """The page for this failure. Where something broke, nothing more is asked than it takes to say so."""
+    caller = None if error.status >= 500 else by_cookie(request)
+    return page(request, "error.html", caller=caller, status=error.status, error=error)
