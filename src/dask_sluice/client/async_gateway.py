@@ -95,7 +95,7 @@ class AsyncGateway:
         answer = await self._connection.get(f"{API_ROOT}/options")
         return [
             read(Option, {**each, "type": OptionType(each["type"]), "choices": tuple(each.get("choices", ()))})
-            for each in answer["options"]
+            for each in answer
         ]
 
     async def cluster_options(self, use_local_defaults: bool = True) -> Options:
@@ -175,7 +175,7 @@ class AsyncGateway:
     async def views(self, states: str | None = None, *, everyone: bool = False) -> list[ClusterView]:
         """Clusters as the server sends them; `states` joined by commas."""
         answer = await self._connection.get(f"{API_ROOT}/clusters", state=states, all=1 if everyone else None)
-        return [read(ClusterView, each) for each in answer["clusters"]]
+        return [read(ClusterView, each) for each in answer]
 
     async def get_cluster(self, cluster_name: str) -> ClusterReport:
         """One cluster."""
@@ -198,12 +198,12 @@ class AsyncGateway:
     async def workers(self, cluster_name: str) -> list[WorkerView]:
         """Every worker with its state and reason, the last few that ended included."""
         answer = await self._connection.get(_path(cluster_name, "workers"))
-        return [read(WorkerView, each) for each in answer["workers"]]
+        return [read(WorkerView, each) for each in answer]
 
     async def events(self, cluster_name: str, after: int = 0) -> list[EventView]:
         """What happened to a cluster, oldest first."""
         answer = await self._connection.get(_path(cluster_name, "events"), after=after)
-        return [read(EventView, each) for each in answer["events"]]
+        return [read(EventView, each) for each in answer]
 
     async def follow_events(self, cluster_name: str, after: int = 0) -> AsyncIterator[EventView]:
         """What happens to a cluster, as it happens."""

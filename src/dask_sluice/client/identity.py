@@ -49,18 +49,12 @@ class SluiceSecurity(Security):
 
     def __init__(self, route: Any, context: ssl.SSLContext) -> None:
         super().__init__(require_encryption=True)
-        object.__setattr__(
-            self,
-            "_connection_args",
-            {
-                "ssl_context": context,
-                "require_encryption": True,
-                "route": route,
-            },
-        )
+        # Security refuses attributes that it does not know; distributed itself sets its own this way.
+        object.__setattr__(self, "route", route)
+        object.__setattr__(self, "_context", context)
 
     def get_connection_args(self, role: str) -> dict[str, Any]:
-        return dict(self._connection_args)
+        return {"ssl_context": self._context, "require_encryption": True, "route": self.route}
 
     def __repr__(self) -> str:
         return "SluiceSecurity<TLS, identity of this client>"
