@@ -13,6 +13,8 @@ import multiprocessing
 import os
 import sys
 
+from .rehearsal import rehearse
+
 # Imported by name and not by statement: which of them exist differs between releases of distributed.
 _MODULES = (
     "concurrent.futures.process",
@@ -71,6 +73,8 @@ def warm() -> None:
         importlib.import_module(f".{role}", __package__)
         for name in _configured_routes(role):
             _import_if_there(name)
+    rehearse()
+    _call_what_imports()
     os.register_at_fork(after_in_child=_forget_shared_randomness)
     gc.collect()
     gc.freeze()
@@ -82,6 +86,13 @@ def _import_if_there(name: str) -> None:
     except ImportError:
         if name == "distributed":
             raise
+
+
+def _call_what_imports() -> None:
+    """Every scheduler and worker tells its versions; to know them, older releases import pandas where it is there."""
+    from distributed.versions import get_versions
+
+    get_versions()
 
 
 def _configured_routes(role: str) -> list[str]:
