@@ -195,7 +195,7 @@ class Agents:
         """Return once no process of this agent is left."""
         async with asyncio.timeout(PATIENCE_S):
             while self.living(name):
-                await asyncio.sleep(0.02)  # nobody tells of the end of a stranger's child
+                await asyncio.sleep(0.02)  # noqa: ASYNC110 - nobody tells of the end of a stranger's child
 
     def end_all(self) -> None:
         for name, process in self.processes.items():

@@ -72,36 +72,23 @@ def _start(directory: str) -> None:
     tracker: Any = resource_tracker._resource_tracker
     if server._forkserver_pid is not None:
         raise NotPossible("a fork server runs already")
-    if tracker._fd is None:
-        tracker._pid, tracker._fd = _fork_tracker()
+    if tracker._fd is not None:
+        raise NotPossible("a resource tracker runs already")
     address = os.path.join(directory, "fork")
-    server._forkserver_pid, server._forkserver_alive_fd = _fork_server(address)
-    server._forkserver_address = address
-
-
-def _fork_tracker() -> tuple[int, int]:
-    """The process that cleans up after others, until the last of them has closed the pipe. Its number, our end."""
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(write)
-        _be(lambda: resource_tracker.main(read))
-    os.close(read)
-    return pid, write
-
-
-def _fork_server(address: str) -> tuple[int, int]:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)
         listener.listen()
-        alive_read, alive_write = os.pipe()
+        alive, server._forkserver_alive_fd = os.pipe()
+        tracked, tracker._fd = os.pipe()
         parent = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            os.close(alive_write)
-            _be(lambda: _serve(listener.detach(), alive_read, address, parent))
-        os.close(alive_read)
-        return pid, alive_write
+        server._forkserver_pid = os.fork()
+        if server._forkserver_pid == 0:
+            os.close(server._forkserver_alive_fd)
+            server._forkserver_pid = server._forkserver_alive_fd = None
+            _be(lambda: _serve(listener, alive, tracked, parent))
+        os.close(alive)
+        os.close(tracked)
+    server._forkserver_address = address
 
 
 def _be(something: Callable[[], Any]) -> NoReturn:
@@ -118,18 +105,31 @@ def _be(something: Callable[[], Any]) -> NoReturn:
         os._exit(code)
 
 
-def _serve(listener_fd: int, alive_fd: int, address: str, parent: int) -> None:
+def _serve(listener: socket.socket, alive: int, tracked: int, parent: int) -> None:
+    """Be the fork server. `alive` is at its end when nobody needs one any more."""
     signal.signal(signal.SIGTERM, _end)
     die_with_parent(signal.SIGTERM)
     if os.getppid() != parent:  # it ended just before the kernel was asked to tell
         return
+    _fork_tracker(listener, alive, tracked)
     gc.freeze()
     me = os.getpid()
     os.register_at_fork(after_in_child=lambda: _be_a_worker_process(me))
+    directory = os.path.dirname(listener.getsockname())
     try:
-        forkserver.main(listener_fd, alive_fd, [])
+        forkserver.main(listener.detach(), alive, [])
     finally:
-        shutil.rmtree(os.path.dirname(address), ignore_errors=True)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _fork_tracker(listener: socket.socket, alive: int, tracked: int) -> None:
+    """The process that cleans up what others leave, once the last of them has closed the pipe `tracked`."""
+    if os.fork() == 0:
+        os.close(resource_tracker._resource_tracker._fd)  # type: ignore[attr-defined]
+        listener.close()
+        os.close(alive)
+        _be(lambda: resource_tracker.main(tracked))
+    os.close(tracked)
 
 
 def _end(*_: Any) -> NoReturn:
@@ -142,5 +142,5 @@ def _be_a_worker_process(server: int) -> None:
         return
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     die_with_parent(signal.SIGKILL)
-    if "numpy" in sys.modules:  # a restarted worker must not draw the same "random" numbers again
-        sys.modules["numpy"].random.seed()
+    if "numpy.random" in sys.modules:  # a restarted worker must not draw the same "random" numbers again
+        sys.modules["numpy.random"].seed()

@@ -74,7 +74,6 @@ def warm() -> None:
         for name in _configured_routes(role):
             _import_if_there(name)
     rehearse()
-    _call_what_imports()
     os.register_at_fork(after_in_child=_forget_shared_randomness)
     gc.collect()
     gc.freeze()
@@ -86,13 +85,6 @@ def _import_if_there(name: str) -> None:
     except ImportError:
         if name == "distributed":
             raise
-
-
-def _call_what_imports() -> None:
-    """Every scheduler and worker tells its versions; to know them, older releases import pandas where it is there."""
-    from distributed.versions import get_versions
-
-    get_versions()
 
 
 def _configured_routes(role: str) -> list[str]:

@@ -8,6 +8,7 @@ import logging
 from distributed import Scheduler
 
 from ..wire.launch import SchedulerLaunch
+from . import dashboard
 from .scheduler_agent import SchedulerAgent
 from .signals import until
 from .tls import security
@@ -31,13 +32,17 @@ async def _serve(launch: SchedulerLaunch) -> int:
         port=launch["port"],
         protocol="tls",
         security=security(launch["tls"]),
-        dashboard=True,
+        dashboard=not dashboard.can_be_made(),  # then distributed puts a page that says what is missing
         dashboard_address=f"{launch['host']}:{launch['dashboard_port']}",
     )
+    if dashboard.can_be_made():
+        dashboard.serve_on_demand(scheduler)
     try:
         await until(scheduler)
         agent = SchedulerAgent(scheduler, launch)
         agent.start()
+        if dashboard.can_be_made():
+            agent.in_background(dashboard.import_early())
         await until(_either(scheduler, agent))
         await agent.close()
     finally:

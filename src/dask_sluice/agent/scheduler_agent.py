@@ -67,7 +67,7 @@ class SchedulerAgent:
         self._scheduler.handlers[EVENT_OP] = self._on_worker_event
         self._scheduler.add_plugin(_Changes(self._changed), name=_Changes.name)
         for job in (self._link.run(), self._report_for_ever(), self._watch_for_ever()):
-            self._in_background(job)
+            self.in_background(job)
 
     async def close(self) -> None:
         """Hang up."""
@@ -75,7 +75,8 @@ class SchedulerAgent:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _in_background(self, job: Coroutine[Any, Any, None]) -> None:
+    def in_background(self, job: Coroutine[Any, Any, None]) -> None:
+        """Run it until it ends or this agent is closed."""
         task = asyncio.ensure_future(job)
         self._tasks.add(task)
         task.add_done_callback(self._done)
@@ -178,7 +179,7 @@ class SchedulerAgent:
 
     def _on_retire(self, message: Message) -> None:
         names = [str(name) for name in message.get("names", ())]
-        self._in_background(self._retire(names, int(message.get("count", 0))))
+        self.in_background(self._retire(names, int(message.get("count", 0))))
 
     async def _retire(self, names: Iterable[str], count: int) -> None:
         """Move data away from these workers and close them; from `count` more of our own choice too."""

@@ -17,9 +17,10 @@ from ..wire.reasons import ReasonCode
 from . import last_words
 from .fork_server import warm_fork_server
 from .nanny import WatchedNanny, make_nanny
+from .rehearsal import rehearse
 from .restarts import how_it_ended
 from .signals import Stopped, until
-from .tls import security
+from .tls import StrictSecurity, security
 
 log = logging.getLogger("sluice.agent")
 
@@ -33,16 +34,18 @@ def run(launch: WorkerLaunch) -> int:
     raises  Stopped when a signal asked it to end
     """
     # To be called with one thread and no event loop.
+    rehearse()
+    identity = security(launch["tls"])
     with warm_fork_server() as method:
         dask.config.set({"distributed.worker.multiprocessing-method": method})
         if hasattr(distributed.utils, "_forkserver_preload_set"):
             # Else the Nanny imports pandas and more, for a fork server that it would have to start itself.
             distributed.utils._forkserver_preload_set = True
-        return asyncio.run(_serve(launch))
+        return asyncio.run(_serve(launch, identity))
 
 
-async def _serve(launch: WorkerLaunch) -> int:
-    nanny = make_nanny(launch, security(launch["tls"]))
+async def _serve(launch: WorkerLaunch, identity: StrictSecurity) -> int:
+    nanny = make_nanny(launch, identity)
     try:
         try:
             await until(nanny)
