@@ -33,17 +33,12 @@ def make_stage(directory: Path, *, warm: bool = False) -> Path:
     """A staged agent whose `run` is `local_stage/main.py`."""
     source = Path(dask_sluice.__file__).parent
     package = directory / "sluice_agent"
-    shutil.copytree(source / "wire", package / "wire")
-    (package / "agent").mkdir()
+    for room in ("wire", "agent"):
+        shutil.copytree(source / room, package / room)
     (package / "__init__.py").touch()
-    (package / "agent" / "__init__.py").touch()
-    for path in (source / "agent").glob("nursery*.py"):
-        shutil.copy(path, package / "agent")
-    for role in ("scheduler", "worker"):
-        (package / "agent" / f"{role}.py").touch()
+    shutil.copy(Path(__file__).parent / "local_stage" / "main.py", package / "agent")
     if not warm:
         (package / "agent" / "nursery_warm.py").write_text("def warm() -> None: pass\n")
-    shutil.copy(Path(__file__).parent / "local_stage" / "main.py", package / "agent")
     (directory / "__main__.py").write_text(_MAIN)
     return directory
 
