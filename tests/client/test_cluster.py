@@ -1,0 +1,188 @@
+"""A cluster behind a real server behaves as users know it from LocalCluster."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from distributed import Client
+
+from dask_sluice import AsyncGateway, Gateway, GatewayCluster, GatewayClusterError, GatewayWarning, StartTimedOut
+from dask_sluice.client.comm import Transport
+from dask_sluice.wire.errors import AuthenticationRequired, ClusterNotFound, OptionInvalid
+
+from ..live import LiveServer
+
+
+@pytest.fixture
+def gateway(live_server: LiveServer) -> Iterator[Gateway]:
+    with Gateway(live_server.url) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def cluster(gateway: Gateway) -> Iterator[GatewayCluster]:
+    with gateway.new_cluster(worker_memory=0.5) as cluster:
+        yield cluster
+
+
+def wait_until(condition: Callable[[], Any], what: str, patience_s: float = 30) -> None:
+    """Return once it holds; looked at often, since nothing tells."""
+    pause = threading.Event()
+    for _ in range(int(patience_s / 0.05)):
+        if condition():
+            return
+        pause.wait(0.05)
+    raise AssertionError(f"never happened: {what}")
+
+
+def test_it_computes(cluster: GatewayCluster) -> None:
+    with Client(cluster) as client:
+        cluster.scale(2)
+        client.wait_for_workers(2, timeout=30)
+        assert client.submit(sum, range(10)).result(timeout=30) == 45
+
+
+@pytest.mark.parametrize("transport", ["proxy", "tunnel"])
+def test_both_ways_lead_to_the_scheduler(
+    live_server: LiveServer, cluster: GatewayCluster, transport: Transport
+) -> None:
+    with GatewayCluster.from_name(cluster.name, address=live_server.url, transport=transport) as again:
+        client = again.get_client(set_as_default=False)
+        cluster.scale(1)
+        payload = bytes(3_000_000)
+        assert client.submit(len, payload).result(timeout=60) == 3_000_000
+        assert again.security is not None
+        assert again.security.route.transport == transport
+
+
+def test_two_objects_on_one_cluster_both_see_its_workers(gateway: Gateway, cluster: GatewayCluster) -> None:
+    with gateway.connect(cluster.name) as second:
+        cluster.scale(1)
+        wait_until(lambda: len(cluster.scheduler_info["workers"]) == 1, "the first sees the worker")
+        wait_until(lambda: len(second.scheduler_info["workers"]) == 1, "the second sees the worker")
+    assert gateway.get_cluster(cluster.name).status == "running"
+
+
+def test_wait_for_workers_and_logs_work_as_for_any_cluster(cluster: GatewayCluster) -> None:
+    cluster.scale(1)
+    cluster.wait_for_workers(1, timeout=30)
+    assert len(cluster.get_logs()) >= 2
+    assert "GatewayCluster" in cluster._repr_html_()
+
+
+def test_a_limit_warns_with_both_numbers(cluster: GatewayCluster) -> None:
+    with pytest.warns(GatewayWarning, match="10000 workers were asked for; the limit is"):
+        cluster.adapt(minimum=0, maximum=10000)
+    cluster.adapt(active=False)
+
+
+def test_what_happened_is_told_in_order(cluster: GatewayCluster) -> None:
+    codes = [event.code for event in cluster.events()]
+    assert codes[0] == "created"
+    assert codes[-1] == "running"
+
+
+def test_a_wrong_option_does_not_travel(gateway: Gateway) -> None:
+    with pytest.raises(OptionInvalid, match="Did you mean 'worker_memory'"):
+        gateway.new_cluster(worker_mem=3)
+    with pytest.raises(OptionInvalid, match="worker_memory must be <="):
+        gateway.new_cluster(worker_memory=1_000_000)
+    with pytest.raises(TypeError, match="cluster_options"):
+        gateway.new_cluster(["worker_memory"])  # type: ignore[arg-type]
+
+
+def test_a_start_that_takes_too_long_says_what_it_waited_for(gateway: Gateway) -> None:
+    with pytest.raises(StartTimedOut, match="was not running after 0 s: "):
+        gateway.new_cluster(timeout=0)
+    wait_until(lambda: not gateway.list_clusters(), "the cluster that was given up is stopped")
+
+
+def test_an_environment_that_cannot_run_a_cluster_is_refused(gateway: Gateway) -> None:
+    with pytest.raises(ValueError, match="/nowhere"):
+        gateway.new_cluster(environment="/nowhere")
+
+
+def test_another_name_is_unknown(gateway: Gateway) -> None:
+    with pytest.raises(ClusterNotFound, match="nobody-1"):
+        gateway.connect("nobody-1")
+
+
+def test_a_wrong_token_is_refused(live_server: LiveServer) -> None:
+    with Gateway(live_server.address + "/?token=wrong") as gateway, pytest.raises(AuthenticationRequired):
+        gateway.list_clusters()
+
+
+def test_a_cluster_that_has_ended_cannot_be_joined_and_says_why(gateway: Gateway) -> None:
+    name = gateway.submit()
+    gateway.stop_cluster(name)
+    with pytest.raises(GatewayClusterError, match="stopped by"):
+        gateway.connect(name)
+
+
+def test_close_twice_and_after_the_gateway(live_server: LiveServer) -> None:
+    gateway = Gateway(live_server.url)
+    cluster = gateway.new_cluster()
+    client = cluster.get_client(set_as_default=False)
+    gateway.close()
+    gateway.close()
+    cluster.close()
+    cluster.close()
+    client.close()
+    assert cluster.status.name == "closed"
+
+
+def test_client_shutdown_ends_the_cluster_and_does_not_hang(gateway: Gateway) -> None:
+    cluster = gateway.new_cluster()
+    Client(cluster, set_as_default=False).shutdown()
+    wait_until(lambda: gateway.get_cluster(cluster.name).status in ("stopping", "stopped"), "the cluster is stopped")
+    cluster.close()
+
+
+def test_without_shutdown_on_close_the_cluster_goes_on(gateway: Gateway) -> None:
+    with gateway.new_cluster(shutdown_on_close=False) as cluster:
+        pass
+    assert gateway.get_cluster(cluster.name).status == "running"
+    gateway.stop_cluster(cluster.name)
+
+
+async def test_the_same_with_async_and_await(live_server: LiveServer) -> None:
+    async with Gateway(live_server.url, asynchronous=True) as gateway:
+        options: Any = await gateway.cluster_options()  # type: ignore[attr-defined]
+        async with gateway.new_cluster(options) as cluster:
+            await cluster.scale(1)
+            async with Client(cluster, asynchronous=True, set_as_default=False) as client:
+                assert await client.submit(sum, range(10)) == 45
+    async with AsyncGateway(live_server.url) as plain:
+        assert cluster.name not in [view.name for view in await plain.views("running")]
+
+
+@pytest.mark.parametrize("ending", ["", "raise SystemExit(3)", "del cluster", "gateway.close()"])
+def test_the_end_of_a_program_stops_its_cluster_without_a_word(live_server: LiveServer, ending: str) -> None:
+    program = f"""
+from dask_sluice import Gateway
+gateway = Gateway({live_server.url!r})
+cluster = gateway.new_cluster()
+client = cluster.get_client()
+print(cluster.name)
+{ending}
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.stderr == ""
+    with Gateway(live_server.url) as gateway:
+        name = ended.stdout.strip()
+        wait_until(lambda: gateway.get_cluster(name).status == "stopped", "the cluster is stopped")
+
+
+def test_a_dead_server_does_not_hold_up_close(own_server: LiveServer) -> None:
+    gateway = Gateway(own_server.url)
+    cluster = gateway.new_cluster()
+    own_server.kill()
+    closing = threading.Thread(target=cluster.close, daemon=True)
+    closing.start()
+    closing.join(10)
+    assert not closing.is_alive()
+    gateway.close()
+    own_server.start()

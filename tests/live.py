@@ -1,0 +1,78 @@
+"""A real `dask-sluice serve` for tests: free port, own data directory, gone at the end."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import parse_qs, urlsplit
+
+PATIENCE_S = 60.0
+
+
+class LiveServer:
+    """A server process. `url` holds the token, `address` does not."""
+
+    def __init__(self, data_dir: Path, *arguments: str) -> None:
+        self.data_dir = data_dir
+        self._arguments = arguments
+        self._port = "0"
+        self._process: subprocess.Popen[str] | None = None
+        self.url = ""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, where: TracebackType | None
+    ) -> None:
+        if self._process is not None:
+            self.stop()
+
+    @property
+    def address(self) -> str:
+        return self.url.partition("/?")[0]
+
+    @property
+    def token(self) -> str:
+        return parse_qs(urlsplit(self.url).query)["token"][0]
+
+    @property
+    def log(self) -> str:
+        return (self.data_dir / "serve.log").read_text()
+
+    def start(self) -> None:
+        """Return when it is ready; started again, it takes the port that it had."""
+        command = [sys.executable, "-m", "dask_sluice", "serve", "--port", self._port, "--data-dir", str(self.data_dir)]
+        with (self.data_dir / "serve.log").open("a") as log:
+            self._process = subprocess.Popen(
+                [*command, *self._arguments], stdout=subprocess.PIPE, stderr=log, text=True
+            )
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith("ready: "):
+                self.url = line.removeprefix("ready: ").strip()
+                self._port = str(urlsplit(self.url).port)
+                return
+        raise AssertionError(f"the server ended with exit code {self._process.wait()}:\n{self.log}")
+
+    def stop(self) -> int:
+        """Ask it to stop, as a terminal would; its exit code."""
+        return self._end(signal.SIGINT)
+
+    def kill(self) -> None:
+        """End it as a fault would: nothing is cleaned up."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, number: signal.Signals) -> int:
+        assert self._process is not None
+        self._process.send_signal(number)
+        code = self._process.wait(PATIENCE_S)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        self._process = None
+        return code
