@@ -100,7 +100,14 @@ class Nursery:
         launch = self.jobs / f"{job}.json"
         launch.write_text(json.dumps({"role": "worker", "play": play}))
         files = {name: str(self.jobs / f"{job}.{end}") for name, end in ENDINGS.items()}
-        fork: dict[str, Any] = {"job": job, "launch": str(launch), "cwd": str(self.jobs), "user": None, "variables": {}, **files}
+        fork: dict[str, Any] = {
+            "job": job,
+            "launch": str(launch),
+            "cwd": str(self.jobs),
+            "user": None,
+            "variables": {},
+            **files,
+        }
         return {**fork, **changes}
 
     def close(self) -> None:
