@@ -18,6 +18,7 @@ from .finding import server_options, with_gateway
 if TYPE_CHECKING:
     from ..client.async_gateway import AsyncGateway
 
+EVENTS_SHOWN = 30
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -95,7 +96,9 @@ def show_command(name: str, as_json: bool, **server: Any) -> None:
             ],
         )  # fmt: skip
     click.echo()
-    rows = [[output.clock(event.time), event.subject, event.sentence] for event in events[-30:]]
+    if len(events) > EVENTS_SHOWN:
+        click.echo(f"the last {EVENTS_SHOWN} of {len(events)} events; --json has them all")
+    rows = [[output.clock(event.time), event.subject, event.sentence] for event in events[-EVENTS_SHOWN:]]
     output.table(["TIME", "SUBJECT", "WHAT HAPPENED"], rows)
 
 
