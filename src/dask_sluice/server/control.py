@@ -126,7 +126,7 @@ class Control:
         """Idempotent; an ended cluster is returned as it is."""
         await self._get(caller, Action.STOP, name)
         reason = plain(ReasonCode.STOPPED_BY_USER, by=caller.name)
-        return (await self._store.change(name, lambda record: wishes.stopped(record, reason))).record
+        return (await self._store.change(name, lambda record: wishes.stopped(record, reason), durable=True)).record
 
     async def stop_all(self, reason: Reason) -> None:
         """End every cluster of everybody, for this reason; returns when all have ended."""
@@ -135,7 +135,7 @@ class Control:
                 changed.clear()
                 for record in records:
                     if record.wanted.stop is None:
-                        await self._store.change(record.name, lambda each: wishes.stopped(each, reason))
+                        await self._store.change(record.name, lambda each: wishes.stopped(each, reason), durable=True)
                 await changed.wait()
 
     async def workers(self, caller: Caller, name: str) -> Sequence[WorkerRecord]:
@@ -206,7 +206,7 @@ class Control:
                 raise not_running(record)
             return decide(record)
 
-        granted = await self._store.change(name, checked)
+        granted = await self._store.change(name, checked, durable=True)
         return granted.record, granted.message
 
 

@@ -194,7 +194,9 @@ class Loop:
     async def _step(self, name: str, facts: list[Fact]) -> Decision:
         now = self._clock.now()
         seen = self.sightings.observation(name, now, self._errands.submitting(name))
-        return await self._store.change(name, lambda record: reconcile(record, seen, now, self._rules, facts))
+        return await self._store.change(
+            name, lambda record: reconcile(record, seen, now, self._rules, facts), durable=False
+        )
 
     def _follow_up(self, name: str, attention: _Attention, decision: Decision) -> None:
         for action in decision.actions:

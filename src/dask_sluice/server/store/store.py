@@ -84,13 +84,14 @@ class Store:
                 )
             return change.record, True
 
-        return await self._write(work, lambda result: change if result[1] else None)
+        return await self._write(work, lambda result: change if result[1] else None, durable=True)
 
-    async def change(self, name: str, decide: Callable[[ClusterRecord], C]) -> C:
+    async def change(self, name: str, decide: Callable[[ClusterRecord], C], *, durable: bool) -> C:
         """What `decide` made of the record; its record and events are written, with the next version.
 
         `decide` may be called on another thread. Nothing is written where it changes nothing.
-        raises  ClusterNotFound
+        durable  for what somebody asked for; what was seen of the outside can be seen again
+        raises   ClusterNotFound
         """
 
         def work(connection: Connection) -> tuple[C, bool]:
@@ -102,7 +103,7 @@ class Store:
             _save(connection, before, change)
             return change, True
 
-        change, _ = await self._write(work, lambda result: result[0] if result[1] else None)
+        change, _ = await self._write(work, lambda result: result[0] if result[1] else None, durable=durable)
         return change
 
     async def cluster(self, name: str) -> ClusterRecord:
@@ -160,7 +161,7 @@ class Store:
             connection.execute(upsert(keys).values(name=name, value=fresh()).on_conflict_do_nothing())
             return bytes(connection.execute(select(keys.c.value).where(keys.c.name == name)).scalar_one())
 
-        return await self._db.write(work)
+        return await self._db.write(work, durable=True)
 
     async def forget_ended(self, before: float) -> list[str]:
         """Delete clusters that ended before that time, with all that was kept of them; their names."""
@@ -172,7 +173,7 @@ class Store:
                 connection.execute(delete(clusters).where(old))
             return list(names)
 
-        return await self._db.write(work)
+        return await self._db.write(work, durable=True)
 
     @property
     def _db(self) -> Database:
@@ -180,11 +181,13 @@ class Store:
             raise RuntimeError("the store is not open")
         return self._database
 
-    async def _write(self, work: Callable[[Connection], T], written: Callable[[T], Change | None]) -> T:
+    async def _write(
+        self, work: Callable[[Connection], T], written: Callable[[T], Change | None], *, durable: bool
+    ) -> T:
         """Write, then tell the listeners; both happen even if whoever asked has gone away meanwhile."""
 
         async def write_and_tell() -> T:
-            result = await self._db.write(work)
+            result = await self._db.write(work, durable=durable)
             if change := written(result):
                 for listener in self._listeners:
                     listener(change.record, change.events)

@@ -1,0 +1,249 @@
+"""The store keeps records and events together or not at all, and says plainly when it cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, event, inspect
+
+from dask_sluice.server.decision import Change
+from dask_sluice.server.model import ClusterRecord, Event, JobRecord, Wanted, WorkerRecord
+from dask_sluice.server.store import Secrets, Store
+from dask_sluice.server.store.schema import HEAD, SchemaUnknown, prepare, upgrade
+from dask_sluice.wire.errors import BackendUnavailable, ClusterNotFound, IdempotencyConflict
+from dask_sluice.wire.reasons import Reason, ReasonCode
+from dask_sluice.wire.states import ClusterState, WorkerState
+
+from .records import record_of
+
+SECRETS = Secrets("token", "certificate", "key")
+
+
+def happened(name: str, code: ReasonCode = ReasonCode.CREATED) -> Event:
+    return Event(1.0, name, "cluster", "cluster", Reason(code, {"by": "ada"}))
+
+
+def new(name: str, owner: str = "ada") -> Change:
+    return Change(record_of(name, owner), (happened(name),))
+
+
+def worker(number: int, state: WorkerState = WorkerState.PENDING) -> WorkerRecord:
+    return WorkerRecord(f"worker-{number}", JobRecord(f"j{number}"), state, Reason(ReasonCode.WORKER_STARTING), 1.0)
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    store = Store(tmp_path / "sluice.db")
+    store.open()
+    yield store
+    await store.close()
+
+
+async def test_a_record_comes_back_as_it_was(store: Store) -> None:
+    change = new("ada-1")
+    assert await store.create(change, SECRETS) == (change.record, True)
+    assert await store.cluster("ada-1") == change.record
+    assert await store.secrets("ada-1") == SECRETS
+
+
+async def test_a_record_survives_a_restart(store: Store, tmp_path: Path) -> None:
+    await store.create(new("ada-1"), SECRETS)
+    await store.change("ada-1", lambda r: Change(replace(r, workers=(worker(1), worker(2)))), durable=False)
+    before = await store.cluster("ada-1")
+    await store.close()
+    store.open()
+    assert await store.cluster("ada-1") == before
+    assert [w.name for w in before.workers] == ["worker-1", "worker-2"]
+
+
+async def test_each_change_is_a_new_version_and_no_change_is_none(store: Store) -> None:
+    await store.create(new("ada-1"), SECRETS)
+    changed = await store.change("ada-1", lambda r: Change(replace(r, wanted=Wanted(workers=2))), durable=True)
+    assert changed.record.version == 2
+    unchanged = await store.change("ada-1", Change, durable=True)
+    assert unchanged.record.version == 2
+    assert (await store.cluster("ada-1")).wanted.workers == 2
+
+
+async def test_listeners_are_told_in_order_after_each_change_and_only_then(store: Store) -> None:
+    told: list[tuple[str, int, int]] = []
+    store.on_change(lambda record, events: told.append(("first", record.version, len(events))))
+    store.on_change(lambda record, events: told.append(("second", record.version, len(events))))
+    await store.create(new("ada-1"), SECRETS)
+    await store.change("ada-1", Change, durable=True)
+    assert told == [("first", 1, 1), ("second", 1, 1)]
+
+
+async def test_a_caller_that_gives_up_keeps_nobody_from_being_told(store: Store) -> None:
+    told = asyncio.Event()
+    store.on_change(lambda record, events: told.set())
+    creating = asyncio.create_task(store.create(new("ada-1"), SECRETS))
+    await asyncio.sleep(0)
+    creating.cancel()
+    async with asyncio.timeout(5):
+        await told.wait()
+    assert await store.cluster("ada-1")
+
+
+async def test_a_change_that_fails_leaves_record_and_events_as_they_were(store: Store) -> None:
+    await store.create(new("ada-1"), SECRETS)
+
+    def fail(record: ClusterRecord) -> Change:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await store.change("ada-1", fail, durable=True)
+    assert (await store.cluster("ada-1")).version == 1
+    assert len(await store.events(cluster="ada-1")) == 1
+
+
+async def test_changes_from_many_sides_are_all_kept(store: Store) -> None:
+    await store.create(new("ada-1"), SECRETS)
+
+    def one_more(record: ClusterRecord) -> Change:
+        return Change(replace(record, wanted=replace(record.wanted, workers=record.wanted.workers + 1)))
+
+    await asyncio.gather(*(store.change("ada-1", one_more, durable=False) for _ in range(50)))
+    record = await store.cluster("ada-1")
+    assert (record.wanted.workers, record.version) == (50, 51)
+
+
+async def test_a_worker_that_left_the_record_stays_in_its_history(store: Store) -> None:
+    await store.create(new("ada-1"), SECRETS)
+    await store.change("ada-1", lambda r: Change(replace(r, workers=(worker(1), worker(2)))), durable=False)
+    ended = worker(2, WorkerState.FAILED)
+    await store.change("ada-1", lambda r: Change(replace(r, workers=(ended,))), durable=False)
+    assert (await store.cluster("ada-1")).workers == (ended,)
+    assert [w.state for w in await store.workers("ada-1")] == [WorkerState.PENDING, WorkerState.FAILED]
+
+
+async def test_the_same_key_gives_the_same_cluster(store: Store) -> None:
+    first, _ = await store.create(new("ada-1"), SECRETS, ("key", "digest"))
+    again, is_new = await store.create(new("ada-2"), SECRETS, ("key", "digest"))
+    assert (again, is_new) == (first, False)
+    other, is_new = await store.create(new("grace-1", "grace"), SECRETS, ("key", "digest"))
+    assert (other.name, is_new) == ("grace-1", True)
+
+
+async def test_the_same_key_for_another_request_is_refused(store: Store) -> None:
+    await store.create(new("ada-1"), SECRETS, ("key", "digest"))
+    with pytest.raises(IdempotencyConflict):
+        await store.create(new("ada-2"), SECRETS, ("key", "another"))
+    assert len(await store.clusters()) == 1
+
+
+async def test_the_same_key_at_the_same_time_makes_one_cluster(store: Store) -> None:
+    names = {
+        record.name
+        for record, _ in await asyncio.gather(
+            *(store.create(new(f"ada-{n}"), SECRETS, ("key", "digest")) for n in range(10))
+        )
+    }
+    assert len(names) == 1
+
+
+async def test_clusters_are_found_by_owner_and_state(store: Store) -> None:
+    for name, owner in (("ada-1", "ada"), ("ada-2", "ada"), ("grace-1", "grace")):
+        await store.create(new(name, owner), SECRETS)
+    await store.change("ada-2", lambda r: Change(replace(r, state=ClusterState.STARTING)), durable=False)
+    assert {r.name for r in await store.clusters("ada")} == {"ada-1", "ada-2"}
+    assert [r.name for r in await store.clusters("ada", [ClusterState.STARTING])] == ["ada-2"]
+    assert len(await store.clusters(states=[ClusterState.PENDING])) == 2
+
+
+async def test_events_are_read_from_where_one_left_off(store: Store) -> None:
+    await store.create(new("ada-1"), SECRETS)
+    await store.create(new("grace-1", "grace"), SECRETS)
+    (first,) = await store.events(owner="ada")
+    assert first.reason.details == {"by": "ada"}
+    await store.change("ada-1", lambda r: Change(r, (happened("ada-1", ReasonCode.RUNNING),)), durable=False)
+    (second,) = await store.events(owner="ada", after=first.id)
+    assert second.reason.code is ReasonCode.RUNNING
+    assert len(await store.events(limit=2)) == 2
+
+
+async def test_what_ended_long_ago_is_forgotten_with_all_that_belongs_to_it(store: Store) -> None:
+    await store.create(new("ada-1"), SECRETS, ("key", "digest"))
+    await store.create(new("ada-2"), SECRETS)
+    await store.change("ada-1", lambda r: Change(replace(r, ended_at=100.0)), durable=False)
+    assert await store.forget_ended(99.0) == []
+    assert await store.forget_ended(101.0) == ["ada-1"]
+    with pytest.raises(ClusterNotFound):
+        await store.cluster("ada-1")
+    assert [e.cluster for e in await store.events()] == ["ada-2"]
+    _, is_new = await store.create(new("ada-3"), SECRETS, ("key", "digest"))
+    assert is_new
+
+
+async def test_the_servers_own_keys_are_made_once(store: Store) -> None:
+    assert await store.key("ticket", lambda: b"one") == b"one"
+    assert await store.key("ticket", lambda: b"two") == b"one"
+
+
+async def test_a_full_disk_is_said_in_words_and_reading_goes_on(store: Store) -> None:
+    await store.create(new("ada-1"), SECRETS)
+    engine = store._db._durable
+    engine.dispose()
+    event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA max_page_count=1").close())
+    with pytest.raises(BackendUnavailable, match=r"cannot write its database .*full"):
+        for number in range(100):
+            await store.create(new(f"ada-{number + 2}"), SECRETS)
+    assert (await store.cluster("ada-1")).name == "ada-1"
+
+
+async def test_a_read_only_database_is_said_in_words(store: Store) -> None:
+    engine = store._db._durable
+    engine.dispose()
+    event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA query_only=ON").close())
+    with pytest.raises(BackendUnavailable, match=r"cannot write its database .*readonly"):
+        await store.create(new("ada-1"), SECRETS)
+
+
+async def test_the_database_is_its_owners_alone(tmp_path: Path, store: Store) -> None:
+    await store.create(new("ada-1"), SECRETS)
+    files = await asyncio.to_thread(lambda: [file.stat().st_mode & 0o777 for file in tmp_path.glob("sluice.db*")])
+    assert set(files) == {0o600}
+
+
+def test_migrations_and_tables_give_the_same_database(tmp_path: Path) -> None:
+    by_tables, by_migrations = tmp_path / "tables.db", tmp_path / "migrations.db"
+    prepare(by_tables)
+    upgrade(by_migrations)
+    assert _schema(by_tables) == _schema(by_migrations)
+    assert _revision(by_migrations) == _revision(by_tables) == HEAD
+
+
+def test_a_database_of_a_newer_release_is_left_alone(tmp_path: Path) -> None:
+    prepare(tmp_path / "sluice.db")
+    with sqlite3.connect(tmp_path / "sluice.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    with pytest.raises(SchemaUnknown, match="newer dask-sluice"):
+        prepare(tmp_path / "sluice.db")
+
+
+def _schema(path: Path) -> object:
+    engine = create_engine(f"sqlite:///{path}")
+    inspector = inspect(engine)
+    found = {
+        table: (
+            [(c["name"], str(c["type"]), c["nullable"], c.get("primary_key")) for c in inspector.get_columns(table)],
+            sorted((i["name"] or "", i["column_names"]) for i in inspector.get_indexes(table)),
+            [(f["constrained_columns"], f["referred_table"], f["options"]) for f in inspector.get_foreign_keys(table)],
+        )
+        for table in inspector.get_table_names()
+    }
+    engine.dispose()
+    return found
+
+
+def _revision(path: Path) -> str:
+    with sqlite3.connect(path) as connection:
+        (revision,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    connection.close()
+    return str(revision)
