@@ -21,6 +21,7 @@ from dask_sluice.server.identity.passwords import hash_password
 from dask_sluice.server.identity.protocol import Authenticator
 from dask_sluice.server.identity.sessions import Sessions
 from dask_sluice.server.identity.token import TokenAuthenticator
+from dask_sluice.server.model import Caller
 from dask_sluice.server.settings import Settings
 from dask_sluice.server.web import WebServer
 
@@ -45,6 +46,9 @@ class Site:
         auth = httpx.BasicAuth(user, PASSWORDS[user]) if user else None
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False, client=("192.0.2.7", 1234))
         return httpx.AsyncClient(transport=transport, base_url=ADDRESS, auth=auth, **options)
+
+    def core_caller(self, user: str) -> Caller:
+        return Caller(user, is_admin=user == "root")
 
     @property
     def cookie(self) -> str:

@@ -60,7 +60,8 @@ class Edge:
 
     async def _serve(self, exchange: _Exchange) -> None:
         headers = Headers(scope=exchange.scope)
-        if int(headers.get("content-length") or 0) > LARGEST_BODY:
+        length = headers.get("content-length", "")
+        if length.isdecimal() and int(length) > LARGEST_BODY:
             await exchange.refuse(RequestTooLarge(_too_large()))
         elif exchange.method not in _SAFE_METHODS and self._is_foreign(headers):
             await exchange.refuse(

@@ -98,10 +98,21 @@ def _problem(problem: Any) -> tuple[str, str, str]:
     if problem["type"] == "json_invalid":
         reason = problem.get("ctx", {}).get("error", "")
         return "body", "", f"not JSON at character {path[0] if path else 0}: {reason}"
-    if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return str(where), ".".join(map(str, path)), "unknown field"
-    what = str(problem["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
-    return str(where), ".".join(map(str, path)), what if what == problem["msg"] else f"must be {what}"
+    field = ".".join(map(str, path))
+    if what := _WORDS.get(problem["type"]):
+        return str(where), field, what
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return str(where), field, message.replace("Input should be", "must be", 1)
+
+
+_WORDS = {
+    "extra_forbidden": "unknown field",
+    "missing": "is missing",
+    "int_type": "must be a whole number",
+    "bool_type": "must be true or false",
+    "dict_type": "must be an object",
+    "model_attributes_type": "must be an object",
+}
 
 
 def _translated(request: Request, error: HTTPException) -> SluiceError:
