@@ -1,0 +1,78 @@
+"""The page in a real browser: in by the printed address, a cluster appears by itself, and is stopped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Page, async_playwright, expect
+
+from ..server.core import ADA
+from ..server.http.site import Site, listening, running_site, token
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason="no Chromium at /usr/bin/chromium (Debian: apt install chromium)"),
+]
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    async with running_site(tmp_path, authenticator=token()) as site:
+        yield site
+
+
+@pytest.fixture
+async def page() -> AsyncIterator[Page]:
+    """A browser's page; whatever it complains about fails the test."""
+    complaints: list[str] = []
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        page = await browser.new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda message: message.type == "error" and complaints.append(message.text))
+        yield page
+        await browser.close()
+    assert complaints == []
+
+
+async def test_a_cluster_appears_live_and_is_stopped_from_the_page(site: Site, page: Page) -> None:
+    async with listening(site) as address:
+        await page.goto(f"{address}/?token=a-token")
+        await expect(page).to_have_url(f"{address}/")
+        await expect(page.get_by_text("No cluster is running")).to_be_visible()
+        await expect(page.get_by_text(address)).to_be_visible()
+
+        record = await site.core.running()
+        row = page.locator(f"#cluster-{record.name}")
+        await expect(row.get_by_text("running", exact=True)).to_be_visible()
+        await site.core.control.scale(ADA, record.name, 2)
+        await expect(row.get_by_text("2 / 2")).to_be_visible()
+        await expect(row.get_by_role("link", name="Dashboard")).to_have_attribute(
+            "href", f"/clusters/{record.name}/status"
+        )
+
+        stop = row.get_by_role("button", name=f"Stop {record.name}")
+        await stop.click()
+        await page.get_by_role("button", name="Keep it").click()
+        await expect(row.get_by_text("running", exact=True)).to_be_visible()
+        await stop.click()
+        await page.get_by_role("button", name="Stop it").click()
+        await expect(row.get_by_text("stopped by ada")).to_be_visible()
+        await expect(page.get_by_role("heading", name="No cluster is running")).to_be_visible()
+        await page.get_by_role("button", name="Log out").click()
+        await expect(page).to_have_url(re.compile("/login$"))
+        await page.goto("about:blank")  # the event stream ends before its server does
