@@ -1,4 +1,7 @@
-"""The gateway as coroutines: every call is one request to the v2 API. The sync `Gateway` stands on it."""
+"""The gateway as coroutines: every call is one request to the v2 API. The sync `Gateway` stands on it.
+
+Does not import distributed, so that the command line, which stands on it too, is quick.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,6 @@ import warnings
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
-from urllib.parse import urlsplit
 
 from ..wire.api import (
     AdaptRequest,
@@ -29,10 +31,8 @@ from ..wire.options import Option, OptionType, check_options
 from ..wire.states import ClusterState
 from . import config
 from .auth import make_auth
-from .comm import Route, Transport
 from .connection import Connection, split_address
 from .errors import GatewayClusterError, GatewayWarning, StartTimedOut
-from .identity import Identity
 from .options import Options
 from .progress import Progress
 from .reports import ClusterReport
@@ -50,7 +50,7 @@ class AsyncGateway:
               what is configured
     """
 
-    def __init__(self, address: str | None = None, *, auth: Any = None, transport: Transport = "auto") -> None:
+    def __init__(self, address: str | None = None, *, auth: Any = None) -> None:
         address = config.fill(address) or config.setting("address")
         if not address:
             raise ValueError(
@@ -58,7 +58,6 @@ class AsyncGateway:
                 "(DASK_SLUICE__ADDRESS in the environment). `dask-sluice serve` prints it."
             )
         self.address, token = split_address(address)
-        self.transport = transport
         self.auth = make_auth(auth, token)
         self._connection = Connection(self.address, self.auth)
         self._info: ServerInfo | None = None
@@ -220,21 +219,6 @@ class AsyncGateway:
     async def credentials(self, cluster_name: str) -> Credentials:
         """A fresh TLS identity for a running cluster."""
         return read(Credentials, await self._connection.get(_path(cluster_name, "credentials")))
-
-    async def route(self, view: ClusterView) -> Route:
-        """How connections reach this cluster's scheduler."""
-        info, credentials = await asyncio.gather(self.info(), self.credentials(view.name))
-        parts = urlsplit(f"//{info.dask_address}" if info.dask_address else self.address)
-        header = self.auth.header()
-        return Route(
-            name=view.name,
-            host=parts.hostname or "",
-            port=parts.port or (443 if parts.scheme == "https" else 80 if parts.scheme else 8786),
-            tunnel_url="ws" + self.address.removeprefix("http") + view.tunnel_path,
-            tunnel_headers={"Authorization": header} if header else {},
-            identity=Identity(credentials, lambda: self.credentials(view.name)),
-            transport=self.transport,
-        )
 
     async def public_url(self) -> str:
         """Base of the links shown to people."""

@@ -25,7 +25,7 @@ from distributed.utils import NoOpAwaitable
 from ..wire.api import ClusterView, EventView, WorkerView
 from ..wire.errors import ClusterNotFound, SluiceError
 from .async_gateway import AsyncGateway
-from .comm import Transport
+from .comm import Transport, route_to
 from .errors import GatewayWarning
 from .identity import SluiceSecurity
 from .options import Options
@@ -67,10 +67,11 @@ class GatewayCluster(Cluster):
         **options: Any,
     ) -> None:
         if gateway is not None:
-            address, auth, transport = gateway.address, gateway.auth, gateway._gateway.transport
+            address, auth, transport = gateway.address, gateway.auth, gateway.transport
             asynchronous, loop = gateway.asynchronous, gateway.loop
         # Its own connection: gateway and cluster may be closed in any order.
-        self._gateway = AsyncGateway(address, auth=auth, transport=transport)
+        self._gateway = AsyncGateway(address, auth=auth)
+        self._transport = transport
         self._wish = (cluster_options, options)
         self._timeout = timeout
         self._view: ClusterView | None = None
@@ -144,7 +145,7 @@ class GatewayCluster(Cluster):
         return view
 
     async def _connect(self, view: ClusterView) -> None:
-        route = await self._gateway.route(view)
+        route = await route_to(self._gateway, view, self._transport)
         self._base_url = await self._gateway.public_url()
         self.security = SluiceSecurity(route, route.identity.context)
         self.scheduler_comm = rpc(route.address, connection_args=self.security.get_connection_args("client"))

@@ -7,11 +7,13 @@ let only HTTP pass. `auto` takes the first unless it fails in a way that the sec
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import ssl
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 from distributed.comm.core import Connector
 from distributed.comm.registry import Backend, backends
@@ -19,9 +21,13 @@ from distributed.comm.tcp import MAX_BUFFER_SIZE, TLS
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.tcpclient import TCPClient
 
+from ..wire.api import ClusterView
 from ..wire.names import server_name
 from .identity import Identity
 from .tunnel import open_tunnel
+
+if TYPE_CHECKING:
+    from .async_gateway import AsyncGateway
 
 logger = logging.getLogger("dask_sluice.client")
 Transport = Literal["auto", "proxy", "tunnel"]
@@ -78,6 +84,22 @@ class Route:
         except BaseException:
             stream.close()
             raise
+
+
+async def route_to(gateway: AsyncGateway, view: ClusterView, transport: Transport = "auto") -> Route:
+    """How connections reach this cluster's scheduler."""
+    info, credentials = await asyncio.gather(gateway.info(), gateway.credentials(view.name))
+    parts = urlsplit(f"//{info.dask_address}" if info.dask_address else gateway.address)
+    header = gateway.auth.header()
+    return Route(
+        name=view.name,
+        host=parts.hostname or "",
+        port=parts.port or (443 if parts.scheme == "https" else 80 if parts.scheme else 8786),
+        tunnel_url="ws" + gateway.address.removeprefix("http") + view.tunnel_path,
+        tunnel_headers={"Authorization": header} if header else {},
+        identity=Identity(credentials, lambda: gateway.credentials(view.name)),
+        transport=transport,
+    )
 
 
 def _is_final(error: BaseException) -> bool:

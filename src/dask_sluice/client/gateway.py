@@ -37,7 +37,8 @@ class Gateway:
         transport: Transport = "auto",
     ) -> None:
         self.asynchronous = asynchronous
-        self._gateway = AsyncGateway(address, auth=auth, transport=transport)
+        self.transport: Transport = transport
+        self._gateway = AsyncGateway(address, auth=auth)
         self._loop_runner = LoopRunner(loop=loop, asynchronous=asynchronous)
         if not asynchronous:
             self._loop_runner.start()
