@@ -15,7 +15,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from . import hello
-from .http_front import HttpFront
+from .http_front import HttpFront, is_loopback
 from .limits import PerAddress
 from .routes import Route, RouteTable
 from .settings import Settings
@@ -28,6 +28,8 @@ _ACCEPT_PAUSE_S = 0.2
 _ROUTE_PATIENCE_S = 0.3
 _CONNECT_TIMEOUT_S = 10.0
 _LINGER_S = 1.0
+_LOOPBACK_SEND_BYTES = 256 * 1024
+"""Within one machine there is no distance to fill: what waits in larger buffers only leaves the CPU's cache."""
 _KEEPALIVE_IDLE_S, _KEEPALIVE_EVERY_S, _KEEPALIVE_COUNT = 60, 15, 4
 
 
@@ -52,13 +54,13 @@ class Listener:
 
     def start(self) -> None:
         self._resume = None
-        self.loop.add_reader(self._sock, self._accept)
+        self.loop.add_reader(self._sock.fileno(), self._accept)
 
     def stop(self) -> None:
         """Accept no more, and let go of connections that have not said anything yet."""
         if self._resume is not None:
             self._resume.cancel()
-        self.loop.remove_reader(self._sock)
+        self.loop.remove_reader(self._sock.fileno())
         self._sock.close()
         for arrival in list(self._arrivals):
             arrival.close()
@@ -93,7 +95,7 @@ class Listener:
     def _pause(self, error: OSError) -> None:
         """No file descriptor or memory left: those that are served go on, and new ones wait in the backlog."""
         log.error("cannot accept connections, trying again in %g s: %s", _ACCEPT_PAUSE_S, error)
-        self.loop.remove_reader(self._sock)
+        self.loop.remove_reader(self._sock.fileno())
         self._resume = self.loop.call_later(_ACCEPT_PAUSE_S, self.start)
 
     def forget(self, arrival: Arrival) -> None:
@@ -144,7 +146,7 @@ class Arrival:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, total)
         if not self._watching:
             self._watching = True
-            self._listener.loop.add_reader(self._sock, self.look)
+            self._listener.loop.add_reader(self._sock.fileno(), self.look)
             self._timer = self._listener.loop.call_later(self._listener.settings.hello_timeout_s, self._too_slow)
 
     def _too_slow(self) -> None:
@@ -174,7 +176,7 @@ class Arrival:
     def _stop_watching(self) -> None:
         if self._watching:
             self._watching = False
-            self._listener.loop.remove_reader(self._sock)
+            self._listener.loop.remove_reader(self._sock.fileno())
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
         if self._timer is not None:
             self._timer.cancel()
@@ -193,7 +195,7 @@ class Passage:
         self._listener, self._sock, self._address = listener, sock, address
         self._upstream: socket.socket | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._name = ""
+        self._name = self._host = ""
 
     async def find(self, name: str) -> None:
         """The rarer cases: a route that is not there yet, or a host that has to be looked up."""
@@ -213,7 +215,7 @@ class Passage:
 
     def connect(self, route: Route, host: str) -> None:
         """Open the connection to the scheduler; the pump starts as soon as it stands."""
-        self._name = route.name
+        self._name, self._host = route.name, host
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             self._upstream = upstream = socket.socket(family, socket.SOCK_STREAM)
@@ -228,7 +230,7 @@ class Passage:
         elif result == 0 or _is_connected(upstream):
             self._start_pump()
         else:
-            self._listener.loop.add_writer(upstream, self._connected)
+            self._listener.loop.add_writer(upstream.fileno(), self._connected)
             self._timer = self._listener.loop.call_later(_CONNECT_TIMEOUT_S, self._failed, TimeoutError("no answer"))
 
     def _connected(self) -> None:
@@ -237,7 +239,7 @@ class Passage:
         if result:
             self._failed(OSError(result, "connect"))
             return
-        self._listener.loop.remove_writer(self._upstream)
+        self._listener.loop.remove_writer(self._upstream.fileno())
         if self._timer is not None:
             self._timer.cancel()
         self._start_pump()
@@ -252,6 +254,9 @@ class Passage:
                 listener.all_carried.set()
             listener.limits.leave(address)
 
+        for sock, far_end in ((self._sock, address), (self._upstream, self._host)):
+            if is_loopback(far_end):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LOOPBACK_SEND_BYTES)
         pump = Pump(listener.loop, listener.pipes, self._sock, self._upstream, done)
         listener.pumps.add(pump)
         listener.all_carried.clear()
@@ -259,7 +264,7 @@ class Passage:
 
     def _failed(self, error: OSError) -> None:
         if self._upstream is not None:
-            self._listener.loop.remove_writer(self._upstream)
+            self._listener.loop.remove_writer(self._upstream.fileno())
             self._upstream.close()
         if self._timer is not None:
             self._timer.cancel()

@@ -79,17 +79,19 @@ class Pipes:
 class _Way:
     """One direction: from `source` to `sink`."""
 
-    __slots__ = ("_pending", "_pipe", "_piped", "_pump", "_short_reads", "_sink", "_source")
+    __slots__ = ("_pending", "_pipe", "_piped", "_pump", "_short_reads", "_sink", "_sink_fd", "_source", "_source_fd")
 
     def __init__(self, pump: Pump, source: socket.socket, sink: socket.socket) -> None:
         self._pump, self._source, self._sink = pump, source, sink
+        # The loop is given numbers: for a socket that it does not watch yet it would write out its repr.
+        self._source_fd, self._sink_fd = source.fileno(), sink.fileno()
         self._pending = memoryview(b"")  # copied and not yet sent
         self._pipe: Pipe | None = None
         self._piped = 0  # bytes in the pipe
         self._short_reads = 0
 
     def start(self) -> None:
-        self._pump.loop.add_reader(self._source, self.read)
+        self._pump.loop.add_reader(self._source_fd, self.read)
 
     def read(self) -> None:
         """Move what has arrived; called when there is something."""
@@ -124,7 +126,7 @@ class _Way:
 
     def _splice(self, pipe: Pipe) -> bool:
         # Only an empty pipe is filled, so "would block" here always means that nothing has arrived.
-        count = os.splice(self._source.fileno(), pipe.write, PIPE_BYTES, flags=_FLAGS)
+        count = os.splice(self._source_fd, pipe.write, PIPE_BYTES, flags=_FLAGS)
         if count == 0:
             self._end()
             return False
@@ -141,14 +143,14 @@ class _Way:
         """Whether all of it could be handed on."""
         try:
             while self._piped:
-                self._piped -= os.splice(pipe.read, self._sink.fileno(), self._piped, flags=_FLAGS)
+                self._piped -= os.splice(pipe.read, self._sink_fd, self._piped, flags=_FLAGS)
         except (BlockingIOError, InterruptedError):
             return False
         return True
 
     def _wait_for_sink(self) -> None:
-        self._pump.loop.remove_reader(self._source)
-        self._pump.loop.add_writer(self._sink, self.write)
+        self._pump.loop.remove_reader(self._source_fd)
+        self._pump.loop.add_writer(self._sink_fd, self.write)
 
     def write(self) -> None:
         """Hand on what is left over; called when the sink takes bytes again."""
@@ -163,13 +165,13 @@ class _Way:
             self._pump.close()
             return
         if not self._pending and not self._piped:
-            self._pump.loop.remove_writer(self._sink)
-            self._pump.loop.add_reader(self._source, self.read)
+            self._pump.loop.remove_writer(self._sink_fd)
+            self._pump.loop.add_reader(self._source_fd, self.read)
             self.read()
 
     def _end(self) -> None:
         """The source will send no more: tell the sink so."""
-        self._pump.loop.remove_reader(self._source)
+        self._pump.loop.remove_reader(self._source_fd)
         self._release_pipe()
         self._sink.shutdown(socket.SHUT_WR)
         self._pump.way_ended()
@@ -184,8 +186,8 @@ class _Way:
 
     def drop(self) -> None:
         """Stop watching the sockets and let go of the pipe."""
-        self._pump.loop.remove_reader(self._source)
-        self._pump.loop.remove_writer(self._sink)
+        self._pump.loop.remove_reader(self._source_fd)
+        self._pump.loop.remove_writer(self._sink_fd)
         self._release_pipe()
 
 
