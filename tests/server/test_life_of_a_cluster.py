@@ -202,7 +202,7 @@ async def test_what_nobody_asked_for_is_removed_at_the_next_start(tmp_path: Path
         await core.running(workers=1)
     (tmp_path / "another").mkdir()
     async with running_core(tmp_path / "another", world=world) as core:
-        assert alive(core) == []
+        await eventually(lambda: alive(core) == [])
 
 
 async def test_a_job_that_died_while_the_server_was_away_ends_its_cluster(tmp_path: Path, world: World) -> None:

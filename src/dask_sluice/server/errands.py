@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 
 SUBMIT_TIMEOUT_S = 120.0
 REMOVE_TIMEOUT_S = 60.0
-RECOVER_TIMEOUT_S = 120.0
+RECOVER_TIMEOUT_S = 20.0
+RECOVER_AGAIN_S = 10.0
 RETRY_S = (0.5, 1, 2, 5, 10, 30)
 
 
@@ -148,26 +149,40 @@ class Errands:
                 found = await self._backend.recover()
         except (Unavailable, TimeoutError) as error:
             log.warning("the backend does not say what runs: %s", error or "no answer in time")
+            self._loop.start_task(self._recover_later())
             return
         for handle in found:
-            await self._recover_one(handle)
-        for name, record in list(self._loop.records().items()):
-            self._loop.start_task(self._tell_and_forget(name))
+            self._recover_one(handle)
+
+    def resume(self) -> None:
+        """After a restart: tell every cluster, and finish the submits that were cut short."""
+        for name, record in self._loop.records().items():
+            self._loop.start_task(self._tell_and_forget(name, facts.server_restarted))
             for job in record.jobs:
                 if job.is_out_there and job.running_at is None and is_wanted(record, job.job_id):
-                    self.submit(record, job.job_id)  # the rest of its handles, if it was cut short
+                    self.submit(record, job.job_id)
 
-    async def _recover_one(self, handle: Handle) -> None:
+    async def _recover_later(self) -> None:
+        await self._clock.sleep(RECOVER_AGAIN_S)
+        await self.recover()
+
+    def _recover_one(self, handle: Handle) -> None:
         record = self._loop.record(handle.cluster)
         job = next((j for j in record.jobs if j.job_id == handle.job_id), None) if record else None
         if record is None or job is None or job.ended_at is not None:
             log.warning("removing %s of cluster %s: it is not on our books", handle.job_id, handle.cluster)
-            await self._try_remove(handle.cluster, [handle])
+            self._loop.start_task(self._remove_stray(handle))
         elif handle not in job.handles:
             log.info("%s: found %s, which was being started when the server ended", record.name, job.job_id)
             self._loop.start_task(self._tell_and_forget(record.name, partial(facts.handle_saved, handle=handle)))
 
-    async def _tell_and_forget(self, name: str, fact: Fact = facts.server_restarted) -> None:
+    async def _remove_stray(self, handle: Handle) -> None:
+        failures = 0
+        while not await self._try_remove(handle.cluster, [handle]):
+            await self._clock.sleep(_delay(failures))
+            failures += 1
+
+    async def _tell_and_forget(self, name: str, fact: Fact) -> None:
         await self._tell(name, fact)
 
     async def _tell(self, name: str, fact: Fact) -> ClusterRecord | None:

@@ -56,8 +56,13 @@ class Lookout:
                 group.create_task(self._watch(self._backend))
 
     async def _watch(self, backend: Watches) -> None:
-        async for name in backend.changes():
-            self.look(name)
+        while True:
+            try:
+                async for name in backend.changes():
+                    self.look(name)
+            except Exception:  # a fault of a backend must not end the server: there is still polling
+                log.exception("the backend's news broke off")
+            await self._clock.sleep(RETRY_S)
 
     async def _look_at_all_now_and_then(self) -> None:
         every_s = POLL_WATCHED_S if isinstance(self._backend, Watches) else POLL_S

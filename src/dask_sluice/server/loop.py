@@ -133,6 +133,7 @@ class Loop:
             self._clusters[record.name] = _Attention(record, decided=record.version)
             self.sightings.unlinked(record.name, self._clock.now())
         await self._errands.recover()
+        self._errands.resume()
         for name in list(self._clusters):
             self.look(name)
             self.mark(name)
