@@ -156,16 +156,31 @@ class ServerError(SluiceError):
     code, status, title = "server_error", 500, "Server error"
 
 
-def _leaves(cls: type[SluiceError]) -> list[type[SluiceError]]:
-    return [cls, *(leaf for sub in cls.__subclasses__() for leaf in _leaves(sub))]
+CROSSING: tuple[type[SluiceError], ...] = (
+    AuthenticationRequired,
+    PermissionDenied,
+    ClusterNotFound,
+    RouteNotFound,
+    MethodNotAllowed,
+    RequestInvalid,
+    OptionInvalid,
+    EnvironmentInvalid,
+    RequestTooLarge,
+    ClusterNotRunning,
+    IdempotencyConflict,
+    LimitExceeded,
+    BackendUnavailable,
+    ServerError,
+)
+"""Those that a server sends. The first of a status stands for codes that this release does not know."""
+
+_BY_CODE = {cls.code: cls for cls in CROSSING}
+_BY_STATUS = {cls.status: cls for cls in reversed(CROSSING)}
 
 
 def from_problem(problem: Mapping[str, Any], status: int) -> SluiceError:
     """The error that a problem document describes; an unknown code gives the class for its status."""
-    leaves = _leaves(SluiceError)
-    by_code = {cls.code: cls for cls in leaves}
-    by_status = {cls.status: cls for cls in reversed(leaves) if cls is not SluiceError}
-    cls = by_code.get(str(problem.get("code"))) or by_status.get(status, ServerError)
+    cls = _BY_CODE.get(str(problem.get("code"))) or _BY_STATUS.get(status, ServerError)
     details = dict(problem.get("details") or {})
     fields: dict[str, Any] = {
         "hint": str(problem.get("hint") or ""),
