@@ -40,10 +40,12 @@ def start_server(data_dir: str) -> tuple[subprocess.Popen[str], str]:
 
 
 def take_steps(python: str, module: str, *arguments: str) -> None:
+    """All steps with one client, in an environment that has it."""
     subprocess.run([python, str(HERE / "steps.py"), module, *arguments], check=True)
 
 
 def main(end: bool) -> None:
+    """Take the steps with both clients; then keep the server up until Ctrl-C, or `end`."""
     with tempfile.TemporaryDirectory(prefix="sluice-demo-", ignore_cleanup_errors=True) as data_dir:
         began = time.perf_counter()
         server, url = start_server(data_dir)

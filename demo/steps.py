@@ -43,6 +43,7 @@ def status_of(link, token):
 
 
 def main(module, url, environment=""):
+    """The seed notebook's steps, with this client's module."""
     steps = Steps()
     token = parse_qs(urlsplit(url).query)["token"][0]
     gateway = connect(module, url, token)

@@ -6,16 +6,17 @@ import venv
 from pathlib import Path
 
 
+def run(*command: str) -> None:
+    subprocess.run(command, check=True)
+
+
 def main(target: Path) -> None:
     if not (target / "bin" / "python").exists():
         try:
             venv.create(target, with_pip=True)
         except (SystemExit, subprocess.CalledProcessError):
-            sys.exit(
-                "set_up: this Python cannot make virtual environments; on Debian: apt-get install python3-venv, then again"
-            )
+            sys.exit("set_up: this Python cannot make virtual environments (on Debian: apt-get install python3-venv)")
     python = str(target / "bin" / "python")
-    run = lambda *command: subprocess.run(command, check=True)  # noqa: E731
     run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "uv")
     uv = str(target / "bin" / "uv")
     run(uv, "pip", "install", "--quiet", "--python", python, "-r", "requirements/dev.lock")
