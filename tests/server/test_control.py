@@ -102,6 +102,12 @@ async def test_a_starting_cluster_keeps_the_number(core: Core) -> None:
     await core.until_workers(record.name, 2)
 
 
+async def test_whoever_looks_right_after_a_stop_sees_it(core: Core) -> None:
+    record = await core.running()
+    await core.control.stop(ADA, record.name)
+    assert not (await core.control.cluster(ADA, record.name)).state.is_active
+
+
 async def test_an_ended_cluster_can_be_stopped_again_but_not_scaled(core: Core) -> None:
     record = await core.running()
     await core.control.stop(ADA, record.name)

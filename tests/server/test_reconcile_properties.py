@@ -169,7 +169,7 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def stop(self) -> None:
-        self.record = wishes.stopped(self.record, plain(ReasonCode.STOPPED_BY_USER, by="ada")).record
+        self.record = wishes.stopped(self.record, plain(ReasonCode.STOPPED_BY_USER, by="ada"), self.now).record
 
     @rule(count=st.integers(0, 20))
     def wish(self, count: int) -> None:

@@ -125,8 +125,7 @@ class Control:
     async def stop(self, caller: Caller, name: str) -> ClusterRecord:
         """Idempotent; an ended cluster is returned as it is."""
         await self._get(caller, Action.STOP, name)
-        reason = plain(ReasonCode.STOPPED_BY_USER, by=caller.name)
-        return (await self._store.change(name, lambda record: wishes.stopped(record, reason), durable=True)).record
+        return await self._stop(name, plain(ReasonCode.STOPPED_BY_USER, by=caller.name))
 
     async def stop_all(self, reason: Reason) -> None:
         """End every cluster of everybody, for this reason; returns when all have ended."""
@@ -135,7 +134,7 @@ class Control:
                 changed.clear()
                 for record in records:
                     if record.wanted.stop is None:
-                        await self._store.change(record.name, lambda each: wishes.stopped(each, reason), durable=True)
+                        await self._stop(record.name, reason)
                 await changed.wait()
 
     async def workers(self, caller: Caller, name: str) -> Sequence[WorkerRecord]:
@@ -191,6 +190,10 @@ class Control:
                 raise RequestInvalid(f"cluster {name!r} has no worker {worker!r}", details={"field": "worker"})
             job_id = found[0].job.job_id
         return await self._backend.logs(name, job_id, max_bytes=min(max_bytes, LOG_BYTES))
+
+    async def _stop(self, name: str, reason: Reason) -> ClusterRecord:
+        now = self._clock.now()
+        return (await self._store.change(name, lambda record: wishes.stopped(record, reason, now), durable=True)).record
 
     async def _get(self, caller: Caller, action: Action, name: str) -> ClusterRecord:
         record = await self._store.cluster(name)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from ..wire.errors import RequestInvalid
 from ..wire.reasons import Reason, ReasonCode
 from ..wire.states import ClusterState
-from .decision import Change, plain
+from .decision import Change, Draft, plain
 from .facts import within
-from .model import Adaptive, ClusterRecord, Event, Wanted
+from .model import Adaptive, ClusterRecord, Event, Observation, Wanted
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,14 @@ def adaptive_off(record: ClusterRecord, by: str, now: float) -> Granted:
     return _granted(record, replace(record.wanted, adaptive=None), told, now, (count, count, count))
 
 
-def stopped(record: ClusterRecord, reason: Reason) -> Change:
-    """The end, for this reason; the first reason stands."""
+def stopped(record: ClusterRecord, reason: Reason, now: float) -> Change:
+    """The end, for this reason; the first reason stands. Whoever looks next sees it stopping already."""
     if record.state.is_final or record.wanted.stop is not None:
         return Change(record)
-    return Change(replace(record, wanted=replace(record.wanted, stop=reason)))
+    draft = Draft(record, Observation(now), now)
+    draft.end(reason, failed=False)
+    draft.change_cluster(ClusterState.STOPPING, reason)
+    return draft.decision()
 
 
 def check_bounds(minimum: int | None, maximum: int | None) -> None:
