@@ -130,8 +130,11 @@ class Control:
     async def stop_all(self, reason: Reason) -> None:
         """End every cluster of everybody, for this reason; returns when all have ended."""
         with self._changes.of_owner(None) as changed:
-            while records := await self._store.clusters(states=SHOWN):
-                changed.clear()
+            while True:
+                changed.clear()  # before looking: what changes meanwhile is looked at again
+                records = await self._store.clusters(states=SHOWN)
+                if not records:
+                    return
                 for record in records:
                     if record.wanted.stop is None:
                         await self._stop(record.name, reason)
