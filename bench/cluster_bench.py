@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import statistics
 import subprocess
 from collections.abc import Iterator
@@ -14,8 +15,11 @@ from bench.table import row
 
 DRIVER = Path(__file__).with_name("driver.py")
 ROUNDS = 9
-REPEATS = 3
+DATA_ROUNDS = 3
+"""Those in which data and tasks are measured too, which take longer than all the rest."""
+REPEATS = 2
 """Of scatter and tasks, within one cluster."""
+PATIENCE_S = 60.0
 
 
 class Driver:
@@ -30,9 +34,9 @@ class Driver:
         assert self._process.stdout is not None
         self._process.stdin.write(f"{what}\n")
         self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        if not answer:
-            raise RuntimeError(f"the client process ended during {what!r}")
+        readable, _, _ = select.select([self._process.stdout], [], [], PATIENCE_S)
+        if not (readable and (answer := self._process.stdout.readline())):
+            raise RuntimeError(f"the client process {'ended' if readable else 'hangs'} during {what!r}")
         return float(answer)
 
 
@@ -44,8 +48,7 @@ def driver(server: Running) -> Iterator[Driver]:
         try:
             yield Driver(process)
         finally:
-            assert process.stdin is not None
-            process.stdin.close()
+            process.kill()
 
 
 def rows(ours: Running, stock: Running, rounds: int = ROUNDS) -> list[dict[str, Any]]:
@@ -54,7 +57,7 @@ def rows(ours: Running, stock: Running, rounds: int = ROUNDS) -> list[dict[str, 
     with driver(ours) as our_user, driver(stock) as stock_user:
         for number in range(rounds + 1):
             for who, user in (("ours", our_user), ("stock", stock_user)):
-                for what, taken_s in _one_life(user):
+                for what, taken_s in _one_life(user, with_data=number <= DATA_ROUNDS):
                     if number > 0:
                         taken.setdefault((what, who), []).append(taken_s)
     seen = {key: statistics.median(values) for key, values in taken.items()}
@@ -77,11 +80,11 @@ def rows(ours: Running, stock: Running, rounds: int = ROUNDS) -> list[dict[str, 
     ]
 
 
-def _one_life(user: Driver) -> Iterator[tuple[str, float]]:
+def _one_life(user: Driver, *, with_data: bool) -> Iterator[tuple[str, float]]:
     """Everything that is measured of one cluster, from its start to its end."""
     for what in ("new_cluster", "scale_up", "connect_directly"):
         yield what, user.take(what)
-    for _ in range(REPEATS):
+    for _ in range(REPEATS if with_data else 0):
         for what in ("scatter", "scatter_direct", "tasks", "tasks_direct"):
             yield what, user.take(what)
     user.take("close")

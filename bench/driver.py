@@ -43,6 +43,8 @@ class User:
         self._cluster: Any = None
         self._client: Any = None
         self._direct: Any = None
+        self._ended: list[Any] = []
+        """Kept, since `dask_gateway.Gateway.__del__` waits for its event loop, for ever if called within it."""
         self._data = np.random.default_rng(0).integers(0, 255, SCATTERED_BYTES, dtype=np.uint8)
 
     def new_cluster(self) -> float:
@@ -87,6 +89,7 @@ class User:
         for client in (self._direct, self._client):
             if client is not None:
                 client.close()
+        self._ended.append(self._cluster)
         name = self._cluster.name
         self._cluster.close()
         while self._gateway.get_cluster(name).status.name != "STOPPED":
