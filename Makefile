@@ -7,7 +7,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo serve test check bench old-clients environments clean help
+.PHONY: demo serve test check bench old-clients versions environments clean help
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -37,10 +37,13 @@ test: $(READY) ## all tests; those that need a service come last and say why whe
 	$(PYTEST) -m real
 
 bench: $(READY) ## ours and dask-gateway side by side: one table, bench/latest.json
-	$(BIN)/python bench/run.py
+	$(BIN)/python -m bench.run
 
 old-clients: $(READY) ## every published dask_gateway client since 2022.4, each with the dask of its time
 	SLUICE_ALL_CLIENTS=1 $(PYTEST) tests/real/test_old_clients.py
+
+versions: $(READY) ## the agent with every distributed that it works with
+	SLUICE_ALL_VERSIONS=1 $(PYTEST) -m real tests/agent
 
 environments: $(READY) ## make every cached environment that tests and benches use
 	$(BIN)/python scripts/environments.py --all
