@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.servers import Running
+from bench.servers import ENVIRON, Running
 from bench.table import row
 
 DRIVER = Path(__file__).with_name("driver.py")
@@ -44,7 +44,7 @@ class Driver:
 def driver(server: Running) -> Iterator[Driver]:
     """The client that belongs to this server, in a process of its own."""
     command = [str(server.python), str(DRIVER), server.module, server.address]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRON) as process:
         try:
             yield Driver(process)
         finally:
@@ -84,7 +84,9 @@ def _one_life(user: Driver, *, with_data: bool) -> Iterator[tuple[str, float]]:
     """Everything that is measured of one cluster, from its start to its end."""
     for what in ("new_cluster", "scale_up", "connect_directly"):
         yield what, user.take(what)
-    for _ in range(REPEATS if with_data else 0):
-        for what in ("scatter", "scatter_direct", "tasks", "tasks_direct"):
-            yield what, user.take(what)
+    if with_data:
+        user.take("scatter")  # the first finds cold memory on every side
+        for _ in range(REPEATS):
+            for what in ("scatter", "scatter_direct", "tasks", "tasks_direct"):
+                yield what, user.take(what)
     user.take("close")

@@ -22,6 +22,8 @@ from scripts.environments import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_S = 60.0
+ENVIRON = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+"""With compiled modules on both sides, as everybody has them."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ def _running(command: list[str], directory: Path) -> Iterator[tuple[subprocess.P
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
+            env=ENVIRON,
             start_new_session=True,
         )
     try:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench.servers import ours, stock
+from bench.servers import ENVIRON, ours, stock
 from bench.table import Row, row
 from scripts.environments import environment
 
@@ -32,7 +32,7 @@ def _imports(times: int) -> Row:
     for number in range(times + 1):
         for side, (python, statement) in sides.items():
             command = [str(python), "-c", _TIMED.format(statement)]
-            seconds = float(subprocess.check_output(command, text=True))
+            seconds = float(subprocess.check_output(command, text=True, env=ENVIRON))
             if number > 0:  # the first fills the disk's cache
                 taken[side].append(seconds)
     seen = {side: statistics.median(values) for side, values in taken.items()}

@@ -98,7 +98,20 @@ def _make(directory: Path, recipe: Recipe) -> None:
     _run([uv, "venv", "--quiet", "--no-project", "--python", python, str(directory)])
     day = ["--exclude-newer", recipe.day] if recipe.day else []
     interpreter = str(directory / "bin" / "python")
-    _run([uv, "pip", "install", "--quiet", "--no-config", "--python", interpreter, *day, *recipe.packages])
+    _run(
+        [
+            uv,
+            "pip",
+            "install",
+            "--quiet",
+            "--no-config",
+            "--compile-bytecode",
+            "--python",
+            interpreter,
+            *day,
+            *recipe.packages,
+        ]
+    )
     (directory / RECIPE).write_text(_text(recipe))
 
 

@@ -19,7 +19,7 @@ def main(target: Path) -> None:
     python = str(target / "bin" / "python")
     run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "uv")
     uv = str(target / "bin" / "uv")
-    run(uv, "pip", "install", "--quiet", "--python", python, "-r", "requirements/dev.lock")
+    run(uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", python, "-r", "requirements/dev.lock")
     run(uv, "pip", "install", "--quiet", "--python", python, "--no-deps", "-e", ".")
 
 
