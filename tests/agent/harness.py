@@ -131,16 +131,14 @@ class Agents:
             "memory_limit_bytes": 0,
             "local_directory": str(self.directory / "scratch"),
             "tls": self.tls(Role.WORKER, name),
-            "max_restarts": 3,
+            "max_restarts": 10,
             "restart_window_s": 60.0,
         }
         return WorkerLaunch(**(launch | changes))  # type: ignore[typeddict-item]
 
     def tls(self, role: Role, name: str) -> TLSFiles:
         identity = issue(self.authority.certificate, self.authority.key, role, CLUSTER, name, self.now)
-        return TLSFiles(
-            ca_certificate=self.authority.certificate, certificate=identity.certificate, key=identity.key
-        )
+        return TLSFiles(ca_certificate=self.authority.certificate, certificate=identity.certificate, key=identity.key)
 
     async def start_scheduler(self) -> Message:
         """A scheduler that has said hello: that message."""
@@ -151,10 +149,20 @@ class Agents:
 
     async def start_workers(self, *names: str, **changes: Any) -> Message:
         """Workers that are connected: the report that says so."""
-        for name in names:
-            self.start(name, self.worker_launch(name, **changes))
+        self.launch_workers(*names, **changes)
         running = [name for name, process in self.processes.items() if name != "scheduler" and process.poll() is None]
         return await self.server.hear_workers(*running)
+
+    async def until_ready(self, name: str) -> None:
+        """A scheduler knows a worker a moment before its Nanny is through with starting."""
+        async with asyncio.timeout(PATIENCE_S):
+            while f"worker {name} is ready" not in self.log(name):  # noqa: ASYNC110 - a log has no event
+                await asyncio.sleep(0.02)
+
+    def launch_workers(self, *names: str, **changes: Any) -> None:
+        """Workers of which nobody knows yet how they do."""
+        for name in names:
+            self.start(name, self.worker_launch(name, **changes))
 
     def start(self, name: str, launch: SchedulerLaunch | WorkerLaunch) -> None:
         """As a backend does that has no nursery: the staged agent as a command."""
@@ -194,8 +202,8 @@ class Agents:
     async def until_nothing_lives(self, name: str) -> None:
         """Return once no process of this agent is left."""
         async with asyncio.timeout(PATIENCE_S):
-            while self.living(name):
-                await asyncio.sleep(0.02)  # noqa: ASYNC110 - nobody tells of the end of a stranger's child
+            while self.living(name):  # noqa: ASYNC110 - nobody tells of the end of a stranger's child
+                await asyncio.sleep(0.02)
 
     def end_all(self) -> None:
         for name, process in self.processes.items():
@@ -205,20 +213,46 @@ class Agents:
             process.wait()
 
     @contextlib.asynccontextmanager
-    async def client(self) -> AsyncIterator[Any]:
-        """A distributed client of the cluster, in this process."""
-        from distributed import Client
-        from distributed.security import Security
-
-        tls = self.tls(Role.CLIENT, "client")
-        security = Security(
-            tls_ca_file=tls["ca_certificate"],
-            tls_client_cert=tls["certificate"],
-            tls_client_key=tls["key"],
-            require_encryption=True,
+    async def client(self) -> AsyncIterator[User]:
+        """A user's session, in the environment of the cluster."""
+        process = await asyncio.create_subprocess_exec(
+            self.python,
+            str(Path(__file__).with_name("dask_client.py")),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            cwd=self.directory,
         )
-        async with Client(self.address, security=security, asynchronous=True) as client:
-            yield client
+        user = User(process)
+        try:
+            await user.tell({"address": self.address, **self.tls(Role.CLIENT, "client")})
+            yield user
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+            user.close()
+
+
+class User:
+    """Somebody at a prompt (`dask_client.py`)."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def do(self, command: str, *arguments: Any) -> Any:
+        """The result of this command."""
+        return await self.tell([command, *arguments])
+
+    async def tell(self, line: Any) -> Any:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(line).encode() + b"\n")
+        answer = await asyncio.wait_for(self._process.stdout.readline(), PATIENCE_S)
+        return json.loads(answer)
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
 
 
 @contextlib.asynccontextmanager

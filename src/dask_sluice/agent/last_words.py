@@ -28,9 +28,15 @@ def say(code: ReasonCode, **details: Any) -> None:
         log.warning("last words cannot be written to %s: %s", path, error)
 
 
-def in_words(error: BaseException) -> str:
-    """What went wrong first, in one line: `ImportError: no module named x`."""
+def first_cause(error: BaseException) -> BaseException:
+    """The error that led to this one."""
     while error.__cause__ is not None:
         error = error.__cause__
+    return error
+
+
+def in_words(error: BaseException) -> str:
+    """What went wrong first, in one line: `ImportError: no module named x`."""
+    error = first_cause(error)
     lines = str(error).strip().splitlines() or ["no details"]
     return f"{type(error).__name__}: {lines[0][:300]}"

@@ -10,7 +10,7 @@ import asyncio
 import inspect
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Optional
 
 import psutil  # type: ignore[import-untyped,unused-ignore]
@@ -41,6 +41,8 @@ class WatchedNanny(Nanny):
     """Why it ended by itself."""
     first_end: Optional[int] = None
     """How the worker process ended that never got ready."""
+    let_go = False
+    """Whether the scheduler asked it to end: it retired the worker, or ends itself."""
     stopping = False
     """Set by the process that holds it, when it is asked to end."""
 
@@ -64,6 +66,14 @@ class WatchedNanny(Nanny):
         finally:
             self._asked -= 1
 
+    def close_gracefully(self, *args: Any, **kwargs: Any) -> Any:
+        """Called by the worker process before it ends because its scheduler said so, or was lost."""
+        if any("connection-broken" in str(why) for why in (*args, *kwargs.values())):  # since 2022.10 or so
+            self.gave_up = Reason(ReasonCode.WORKER_LOST, {"how": "the connection to its scheduler broke"})
+        else:
+            self.let_go = True
+        return super().close_gracefully(*args, **kwargs)
+
     # The worker process ended. Called by the Nanny, in the event loop; the first name is that of releases
     # before 2022.11.
 
@@ -81,9 +91,12 @@ class WatchedNanny(Nanny):
         elif self._asked or self.status != Status.running or restart is None:
             as_usual(exit_code)
         else:
-            task = asyncio.ensure_future(self._after_crash(exit_code, restart))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._in_background(self._after_crash(exit_code, restart))
+
+    def _in_background(self, job: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(job)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _after_crash(self, exit_code: int, restart: Callable[[int], Awaitable[None]]) -> None:
         self._ends.append(time.monotonic())
@@ -103,10 +116,9 @@ class WatchedNanny(Nanny):
             restarts = sum(end > time.monotonic() - window_s for end in self._ends)
             await self._give_up(ReasonCode.WORKER_CRASH_LOOP, restarts=restarts, window_s=window_s, how=how)
             return
+        self._in_background(self._tell(ReasonCode.WORKER_RESTARTED, how=how))
         await restart(exit_code)
-        if self.process is not None and self.process.status == Status.running:
-            await self._tell(ReasonCode.WORKER_RESTARTED, how=how)
-        elif not self.stopping and self.status != Status.running:
+        if not self.stopping and self.status != Status.running:
             self.gave_up = self.gave_up or Reason(ReasonCode.WORKER_CRASHED, {"exit_code": exit_code})
 
     async def _give_up(self, code: ReasonCode, **details: Any) -> None:

@@ -11,6 +11,7 @@ import multiprocessing
 
 import dask
 import distributed.utils
+from tornado.iostream import StreamClosedError
 
 from ..wire.launch import WorkerLaunch
 from ..wire.reasons import ReasonCode
@@ -52,6 +53,9 @@ async def _serve(launch: WorkerLaunch, identity: StrictSecurity) -> int:
         except Stopped:
             raise
         except Exception as error:  # of a preload, a plugin or distributed itself: any kind
+            if nanny.let_go:
+                log.info("no longer wanted before it was ready")
+                return 0
             log.exception("the worker cannot start")
             last_words.say(ReasonCode.WORKER_START_FAILED, how=_why_it_did_not_start(nanny, error))
             return 1
@@ -68,11 +72,15 @@ async def _serve(launch: WorkerLaunch, identity: StrictSecurity) -> int:
 
 
 def _why_it_did_not_start(nanny: WatchedNanny, error: Exception) -> str:
-    if nanny.first_end is not None:
+    if nanny.first_end:
         return how_it_ended(nanny.first_end)
-    if isinstance(error, asyncio.TimeoutError):
-        return f"no answer from the scheduler at {nanny.launch['scheduler_address']}"
-    return last_words.in_words(error)
+    address = nanny.launch["scheduler_address"]
+    first = last_words.first_cause(error)
+    if isinstance(first, asyncio.TimeoutError):
+        return f"no answer from the scheduler at {address}"
+    if isinstance(first, (OSError, StreamClosedError)):
+        return f"no connection to the scheduler at {address}: {last_words.in_words(first)}"
+    return last_words.in_words(first)
 
 
 async def _close(nanny: WatchedNanny) -> None:

@@ -33,7 +33,8 @@ def stage(root: Path) -> Path:
     directory = root / _fingerprint(files)
     if directory.is_dir():
         return directory
-    root.mkdir(mode=0o755, parents=True, exist_ok=True)
+    root.mkdir(parents=True, exist_ok=True)
+    root.chmod(0o755)
     unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=root))
     try:
         _write(unfinished, files)

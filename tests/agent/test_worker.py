@@ -1,0 +1,164 @@
+"""A worker restarts what crashed, tells of it, gives up in time, and leaves nothing behind however it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from dask_sluice.wire.processes import process_stat
+
+from .harness import Agents
+
+MEBIBYTE = 2**20
+
+
+def parent_of(pid: int) -> int:
+    stat = process_stat(pid)
+    assert stat is not None
+    return stat.parent
+
+
+def command_of(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+async def start(cluster: Agents, **changes: Any) -> None:
+    await cluster.start_scheduler()
+    await cluster.start_workers("worker-1", **changes)
+
+
+async def test_a_worker_process_is_forked_not_started(cluster: Agents) -> None:
+    await start(cluster)
+    async with cluster.client() as user:
+        (pid,) = (await user.do("worker_pids")).values()
+    fork_server = parent_of(pid)
+    assert parent_of(fork_server) == cluster.processes["worker-1"].pid
+    assert command_of(pid) == command_of(fork_server)
+
+
+async def test_a_crash_is_repaired_and_told(cluster: Agents) -> None:
+    await start(cluster)
+    async with cluster.client() as user:
+        await user.do("crash", 3)
+        event = await cluster.server.hear("event")
+        assert (event["subject"], event["code"]) == ("worker-1", "worker_restarted")
+        assert event["details"] == {"how": "exit code 3"}
+
+
+async def test_a_restarted_worker_draws_new_random_numbers(cluster: Agents) -> None:
+    await start(cluster)
+    async with cluster.client() as user:
+        before = await user.do("random_numbers")
+        await user.do("restart")
+        assert await user.do("random_numbers") != before
+
+
+async def test_running_out_of_memory_is_told_with_figures(cluster: Agents) -> None:
+    await start(cluster, memory_limit_bytes=400 * MEBIBYTE)
+    async with cluster.client() as user:
+        await user.do("fill_memory", 500 * MEBIBYTE)
+        event = await cluster.server.hear("event")
+        assert (event["subject"], event["code"]) == ("worker-1", "worker_out_of_memory")
+        assert event["details"]["limit_gib"] == 400 / 1024
+        assert event["details"]["used_gib"] > 380 / 1024
+        restarted = await cluster.server.hear("event", lambda message: message["code"] == "worker_restarted")
+        assert restarted["details"]["how"].startswith("out of memory at 0.")
+
+
+async def test_a_worker_that_crashes_again_and_again_gives_up_for_a_reason(cluster: Agents) -> None:
+    await start(cluster, max_restarts=1)
+    async with cluster.client() as user:
+        await user.do("crash", 7)  # Dask tries a task that ends its worker on the next one, three times
+        assert await cluster.end_of("worker-1") == 1
+    words = cluster.last_words("worker-1")
+    assert words["code"] == "worker_crash_loop"
+    assert words["details"] == {"restarts": 2, "window_s": 60.0, "how": "exit code 7"}
+    await cluster.server.hear("event", lambda message: message["code"] == "worker_crash_loop")
+    await cluster.until_nothing_lives("worker-1")
+
+
+async def test_a_restart_by_the_user_is_no_crash(cluster: Agents) -> None:
+    await start(cluster, max_restarts=0)
+    async with cluster.client() as user:
+        before = await user.do("worker_pids")
+        await user.do("restart")
+        assert await user.do("worker_pids") != before
+        assert await user.do("compute", 100) == 5050
+    assert not [message for message in cluster.server.heard if message["op"] == "event"]
+
+
+async def test_a_killed_nanny_takes_everything_with_it(cluster: Agents) -> None:
+    await start(cluster)
+    assert len(cluster.living("worker-1")) >= 3
+    os.kill(cluster.processes["worker-1"].pid, signal.SIGKILL)
+    await cluster.until_nothing_lives("worker-1")
+    await cluster.server.hear_workers(since=len(cluster.server.heard))
+
+
+async def test_a_worker_whose_fork_server_was_killed_starts_another(cluster: Agents) -> None:
+    await start(cluster)
+    async with cluster.client() as user:
+        (pid,) = (await user.do("worker_pids")).values()
+        os.kill(parent_of(pid), signal.SIGKILL)
+        event = await cluster.server.hear("event")
+        assert event["code"] == "worker_restarted"
+        assert await user.do("compute", 100) == 5050
+
+
+async def test_a_signal_ends_it_quickly_even_while_it_works(cluster: Agents) -> None:
+    await start(cluster)
+    async with cluster.client() as user:
+        await user.do("start_sleep", 300)
+        await cluster.server.hear("report", lambda message: message["active"])
+        began = time.monotonic()
+        os.killpg(cluster.processes["worker-1"].pid, signal.SIGTERM)
+        assert await cluster.end_of("worker-1") == -signal.SIGTERM
+        await cluster.until_nothing_lives("worker-1")
+        assert time.monotonic() - began < 10
+    assert not (cluster.directory / "worker-1.why").exists()
+
+
+async def test_it_ends_by_itself_soon_after_its_scheduler(cluster: Agents) -> None:
+    await start(cluster)
+    async with cluster.client() as user:
+        await user.do("compute", 1)
+    cluster.processes["scheduler"].kill()
+    assert await cluster.end_of("worker-1") == 1
+    words = cluster.last_words("worker-1")
+    assert words["code"] == "worker_lost"
+    assert words["details"]["how"] in ("its scheduler was silent for 10 s", "the connection to its scheduler broke")
+    await cluster.until_nothing_lives("worker-1")
+
+
+async def test_a_worker_that_cannot_start_says_why(cluster: Agents) -> None:
+    await cluster.start_scheduler()
+    cluster.variables["DASK_DISTRIBUTED__WORKER__PRELOAD"] = "no_such_module"
+    cluster.start("worker-1", cluster.worker_launch("worker-1"))
+    assert await cluster.end_of("worker-1") == 1
+    words = cluster.last_words("worker-1")
+    assert words["code"] == "worker_start_failed"
+    assert words["details"]["how"] == "ModuleNotFoundError: No module named 'no_such_module'"
+    await cluster.until_nothing_lives("worker-1")
+
+
+async def test_a_worker_process_that_dies_at_its_start_says_how(cluster: Agents) -> None:
+    await cluster.start_scheduler()
+    (cluster.directory / "deadly.py").write_text("import os\nos._exit(9)\n")
+    cluster.variables["DASK_DISTRIBUTED__WORKER__PRELOAD"] = str(cluster.directory / "deadly.py")
+    cluster.start("worker-1", cluster.worker_launch("worker-1"))
+    assert await cluster.end_of("worker-1") == 1
+    assert cluster.last_words("worker-1") == {"code": "worker_start_failed", "details": {"how": "exit code 9"}}
+
+
+async def test_an_environment_that_cannot_even_be_imported_says_why(cluster: Agents) -> None:
+    broken = cluster.directory / "broken"
+    broken.mkdir()
+    (broken / "distributed.py").write_text("raise ImportError('libfoo.so.3: cannot open shared object file')\n")
+    cluster.variables["PYTHONPATH"] = str(broken)
+    cluster.start("worker-1", cluster.worker_launch("worker-1"))
+    assert await cluster.end_of("worker-1") == 1
+    how = cluster.last_words("worker-1")["details"]["how"]
+    assert how == "ImportError: libfoo.so.3: cannot open shared object file"
