@@ -3,7 +3,7 @@
 multiprocessing has the means: its fork server, a small process that forks on request. Only it starts that
 server cold. Here it is forked from this process instead, while this has one thread and no event loop, with
 distributed imported; the Nanny then uses it as it would any other, with all that it does for a worker: memory
-limit, `Client.restart`, exit codes, restarts. See docs/decisions/0004-agent-forks-its-worker.md.
+limit, `Client.restart`, exit codes, restarts. See docs/decisions/0004-agent-starts-dask-through-python.md.
 
 Also here: nothing outlives the Nanny, however it ends. The kernel tells the fork server, and kills the worker.
 """

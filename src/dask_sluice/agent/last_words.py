@@ -29,9 +29,9 @@ def say(code: ReasonCode, **details: Any) -> None:
 
 
 def first_cause(error: BaseException) -> BaseException:
-    """The error that led to this one."""
-    while error.__cause__ is not None:
-        error = error.__cause__
+    """The error that led to this one. Old releases raise a new one while they handle the first."""
+    while (earlier := error.__cause__ or (None if error.__suppress_context__ else error.__context__)) is not None:
+        error = earlier
     return error
 
 

@@ -10,6 +10,8 @@ import logging
 import multiprocessing
 
 import dask
+import distributed.nanny
+import distributed.process
 import distributed.utils
 from tornado.iostream import StreamClosedError
 
@@ -38,11 +40,20 @@ def run(launch: WorkerLaunch) -> int:
     rehearse()
     identity = security(launch["tls"])
     with warm_fork_server() as method:
-        dask.config.set({"distributed.worker.multiprocessing-method": method})
-        if hasattr(distributed.utils, "_forkserver_preload_set"):
-            # Else the Nanny imports pandas and more, for a fork server that it would have to start itself.
-            distributed.utils._forkserver_preload_set = True
+        _make_processes_by(method)
         return asyncio.run(_serve(launch, identity))
+
+
+def _make_processes_by(method: str) -> None:
+    dask.config.set({"distributed.worker.multiprocessing-method": method})
+    if hasattr(distributed.utils, "_forkserver_preload_set"):
+        # Else the Nanny imports pandas and more, for a fork server that it would have to start itself.
+        distributed.utils._forkserver_preload_set = True
+    if hasattr(distributed.utils, "mp_context"):
+        # Releases before 2022.11 have chosen when they were imported.
+        context = multiprocessing.get_context(method)
+        for module in (distributed.utils, distributed.nanny, distributed.process):
+            module.mp_context = context
 
 
 async def _serve(launch: WorkerLaunch, identity: StrictSecurity) -> int:
@@ -50,6 +61,8 @@ async def _serve(launch: WorkerLaunch, identity: StrictSecurity) -> int:
     try:
         try:
             await until(nanny)
+            if nanny.first_end is not None:  # releases before 2022.11 do not raise
+                raise RuntimeError("the worker process ended")
         except Stopped:
             raise
         except Exception as error:  # of a preload, a plugin or distributed itself: any kind
@@ -72,10 +85,12 @@ async def _serve(launch: WorkerLaunch, identity: StrictSecurity) -> int:
 
 
 def _why_it_did_not_start(nanny: WatchedNanny, error: Exception) -> str:
-    if nanny.first_end:
+    if nanny.first_end:  # 0: it could still say why
         return how_it_ended(nanny.first_end)
     address = nanny.launch["scheduler_address"]
     first = last_words.first_cause(error)
+    if isinstance(first, RuntimeError) and nanny.first_end == 0:
+        return "its process ended before it was ready; its log says why"
     if isinstance(first, asyncio.TimeoutError):
         return f"no answer from the scheduler at {address}"
     if isinstance(first, (OSError, StreamClosedError)):
