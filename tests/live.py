@@ -5,12 +5,22 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 PATIENCE_S = 60.0
+
+
+def until(holds: Callable[[], Any], what: str) -> None:
+    """Return once it holds; looked at often, since nothing tells."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < deadline, f"still not: {what}"
+        time.sleep(0.05)
 
 
 class LiveServer:

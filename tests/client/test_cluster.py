@@ -3,7 +3,7 @@
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from dask_sluice import AsyncGateway, Gateway, GatewayCluster, GatewayClusterErr
 from dask_sluice.client.comm import Transport
 from dask_sluice.wire.errors import AuthenticationRequired, ClusterNotFound, OptionInvalid
 
-from ..live import LiveServer
+from ..live import LiveServer, until
 
 
 @pytest.fixture
@@ -26,16 +26,6 @@ def gateway(live_server: LiveServer) -> Iterator[Gateway]:
 def cluster(gateway: Gateway) -> Iterator[GatewayCluster]:
     with gateway.new_cluster(worker_memory=0.5) as cluster:
         yield cluster
-
-
-def wait_until(condition: Callable[[], Any], what: str, patience_s: float = 30) -> None:
-    """Return once it holds; looked at often, since nothing tells."""
-    pause = threading.Event()
-    for _ in range(int(patience_s / 0.05)):
-        if condition():
-            return
-        pause.wait(0.05)
-    raise AssertionError(f"never happened: {what}")
 
 
 def test_it_computes(cluster: GatewayCluster) -> None:
@@ -61,8 +51,8 @@ def test_both_ways_lead_to_the_scheduler(
 def test_two_objects_on_one_cluster_both_see_its_workers(gateway: Gateway, cluster: GatewayCluster) -> None:
     with gateway.connect(cluster.name) as second:
         cluster.scale(1)
-        wait_until(lambda: len(cluster.scheduler_info["workers"]) == 1, "the first sees the worker")
-        wait_until(lambda: len(second.scheduler_info["workers"]) == 1, "the second sees the worker")
+        until(lambda: len(cluster.scheduler_info["workers"]) == 1, "the first sees the worker")
+        until(lambda: len(second.scheduler_info["workers"]) == 1, "the second sees the worker")
     assert gateway.get_cluster(cluster.name).status == "running"
 
 
@@ -97,7 +87,7 @@ def test_a_wrong_option_does_not_travel(gateway: Gateway) -> None:
 def test_a_start_that_takes_too_long_says_what_it_waited_for(gateway: Gateway) -> None:
     with pytest.raises(StartTimedOut, match="was not running after 0 s: "):
         gateway.new_cluster(timeout=0)
-    wait_until(lambda: not gateway.list_clusters(), "the cluster that was given up is stopped")
+    until(lambda: not gateway.list_clusters(), "the cluster that was given up is stopped")
 
 
 def test_an_environment_that_cannot_run_a_cluster_is_refused(gateway: Gateway) -> None:
@@ -137,7 +127,7 @@ def test_close_twice_and_after_the_gateway(live_server: LiveServer) -> None:
 def test_client_shutdown_ends_the_cluster_and_does_not_hang(gateway: Gateway) -> None:
     cluster = gateway.new_cluster()
     Client(cluster, set_as_default=False).shutdown()
-    wait_until(lambda: gateway.get_cluster(cluster.name).status in ("stopping", "stopped"), "the cluster is stopped")
+    until(lambda: gateway.get_cluster(cluster.name).status in ("stopping", "stopped"), "the cluster is stopped")
     cluster.close()
 
 
@@ -173,7 +163,7 @@ print(cluster.name)
     assert ended.stderr == ""
     with Gateway(live_server.url) as gateway:
         name = ended.stdout.strip()
-        wait_until(lambda: gateway.get_cluster(name).status == "stopped", "the cluster is stopped")
+        until(lambda: gateway.get_cluster(name).status == "stopped", "the cluster is stopped")
 
 
 def test_a_dead_server_does_not_hold_up_close(own_server: LiveServer) -> None:

@@ -101,13 +101,17 @@ class ServerProcess:
         return [proxy["pid"] for proxy in document["proxies"]]
 
     def leftovers(self) -> list[str]:
-        """Command lines of processes that belong to this server."""
-        marks = (str(self.data_dir).encode(), str(runtime_dir(self.data_dir)).encode())
-        return [
-            text.replace(b"\0", b" ").decode(errors="replace")
-            for pid in process_ids()
-            if pid != os.getpid() and any(mark in (text := _story(pid)) for mark in marks)
-        ]
+        return leftovers(self.data_dir)
+
+
+def leftovers(data_dir: Path) -> list[str]:
+    """Command lines of processes that belong to the server with this data."""
+    marks = (str(data_dir).encode(), str(runtime_dir(data_dir)).encode())
+    return [
+        text.replace(b"\0", b" ").decode(errors="replace")
+        for pid in process_ids()
+        if pid != os.getpid() and any(mark in (text := _story(pid)) for mark in marks)
+    ]
 
 
 def _story(pid: int) -> bytes:

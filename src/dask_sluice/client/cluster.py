@@ -77,7 +77,8 @@ class GatewayCluster(Cluster):
         self._view: ClusterView | None = None
         self._base_url = self._gateway.address
         self._watching: asyncio.Task[None] | None = None
-        self._starting: asyncio.Task[Any] | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
         self.shutdown_on_close = shutdown_on_close
         self.security: SluiceSecurity | None = None
         super().__init__(asynchronous=asynchronous, loop=loop, quiet=quiet, name=_name or "")
@@ -108,26 +109,30 @@ class GatewayCluster(Cluster):
         try:
             self.sync(self._start)
         except KeyboardInterrupt:
-            self.sync(self._abandon)
+            self.sync(self._close, True)
             raise
 
     async def _start(self) -> None:
+        """Cancelled, it undoes what it has begun. A task of its own, which is cancelled once and not by chance."""
         self.status = Status.starting
-        self._starting = asyncio.current_task()
+        _open_clusters.add(self)
+        self._starting = asyncio.ensure_future(self._start_once())
+        try:
+            await asyncio.shield(self._starting)
+        except BaseException:
+            await self._close(self._from_name is None)
+            raise
+
+    async def _start_once(self) -> None:
         progress = Progress(quiet=self.quiet)
         try:
             view = await self._obtain()
             self._view = await self._gateway.wait_until_running(view, timeout=self._timeout, progress=progress)
             await self._connect(self._view)
-        except BaseException:
-            await self._close()
-            raise
         finally:
             progress.done()
-            self._starting = None
         self._watching = asyncio.create_task(_watch(weakref.ref(self), self._gateway, self._view))
         self.status = Status.running
-        _open_clusters.add(self)
 
     async def _obtain(self) -> ClusterView:
         """Create, or look up by name. Shielded: a create that is on its way must come to a name, to be undone."""
@@ -139,7 +144,7 @@ class GatewayCluster(Cluster):
             view = await asyncio.shield(create)
         except asyncio.CancelledError:
             with contextlib.suppress(SluiceError, asyncio.TimeoutError):
-                self.name = (await asyncio.wait_for(create, CLOSE_S)).name
+                self.name = (await asyncio.wait_for(create, CLOSE_S / 2)).name
             raise
         self.name = view.name
         return view
@@ -153,12 +158,6 @@ class GatewayCluster(Cluster):
 
     async def _refresh(self) -> None:
         self.scheduler_info = SchedulerInfo(await self.scheduler_comm.identity())
-
-    async def _abandon(self) -> None:
-        """Interrupted: end the start, which removes what it had created."""
-        if self._starting is not None:
-            self._starting.cancel()
-            await asyncio.wait({self._starting}, timeout=CLOSE_S)
 
     # -- ending
 
@@ -176,12 +175,17 @@ class GatewayCluster(Cluster):
         return self.close(shutdown=True)
 
     async def _close(self, shutdown: bool | None = None) -> None:
-        if self.status in (Status.closing, Status.closed):
-            return
+        """Once, however often and by whomever it is asked for; who stops waiting for it does not stop it."""
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._close_once(shutdown))
+        await asyncio.shield(self._closing)
+
+    async def _close_once(self, shutdown: bool | None) -> None:
         self.status = Status.closing
-        _open_clusters.discard(self)
-        if self._watching is not None:
-            self._watching.cancel()
+        for task in (self._starting, self._watching):
+            if task is not None and not task.done():
+                task.cancel()
+                await asyncio.wait({task}, timeout=CLOSE_S)
         for client in _clients_of(self):
             with contextlib.suppress(OSError, asyncio.TimeoutError):
                 await asyncio.wait_for(client._close(fast=True), CLOSE_S)
@@ -191,6 +195,7 @@ class GatewayCluster(Cluster):
             await super()._close()
         await self._gateway.close()
         self.status = Status.closed
+        _open_clusters.discard(self)
 
     async def _stop(self) -> None:
         try:

@@ -82,7 +82,8 @@ class Route:
         try:
             return await stream.start_tls(False, self.identity.context, server_hostname=server_name(self.name))
         except BaseException:
-            stream.close()
+            if stream.socket is not None:  # else it was given to the TLS stream, which closes it
+                stream.close()
             raise
 
 
