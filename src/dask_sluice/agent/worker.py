@@ -60,9 +60,7 @@ async def _serve(launch: WorkerLaunch, identity: StrictSecurity) -> int:
     nanny = make_nanny(launch, identity)
     try:
         try:
-            await until(nanny)
-            if nanny.first_end is not None:  # releases before 2022.11 do not raise
-                raise RuntimeError("the worker process ended")
+            await _start(nanny)
         except Stopped:
             raise
         except Exception as error:  # of a preload, a plugin or distributed itself: any kind
@@ -82,6 +80,12 @@ async def _serve(launch: WorkerLaunch, identity: StrictSecurity) -> int:
         return 0
     last_words.say(nanny.gave_up.code, **nanny.gave_up.details)
     return 1
+
+
+async def _start(nanny: WatchedNanny) -> None:
+    await until(nanny)
+    if nanny.first_end is not None:  # releases before 2022.11 do not raise
+        raise RuntimeError("the worker process ended")
 
 
 def _why_it_did_not_start(nanny: WatchedNanny, error: Exception) -> str:

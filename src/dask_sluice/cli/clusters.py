@@ -121,14 +121,11 @@ def new_command(
             await gateway.scale_cluster(view.name, workers)
         if no_wait:
             return view
-        progress = Progress()
         try:
-            return await gateway.wait_until_running(view, timeout=timeout, progress=progress)
+            return await gateway.wait_until_running(view, timeout=timeout, progress=Progress())
         except BaseException:
             await gateway.stop_cluster(view.name)
             raise
-        finally:
-            progress.done()
 
     view = with_gateway(start)
     output.as_json(view) if as_json else click.echo(view.name)

@@ -47,7 +47,6 @@ def server_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
     return click.option(
         "--address",
-        envvar="DASK_SLUICE_ADDRESS",
         help="The server's address, with ?token=... or not.  [default: as configured, then this machine's server]",
     )(command)
 
@@ -65,7 +64,7 @@ def _local_server(data_dir: Path | None) -> str:
     try:
         from ..server.directories import directories
     except ModuleNotFoundError:
-        raise Exit("no server is configured: pass --address, or set DASK_SLUICE_ADDRESS", UNREACHABLE) from None
+        raise Exit("no server is configured: pass --address, or set DASK_SLUICE__ADDRESS", UNREACHABLE) from None
     places = directories(data_dir)
     try:
         proxy = json.loads(places.proxy_file.read_text())

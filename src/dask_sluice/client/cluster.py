@@ -74,6 +74,7 @@ class GatewayCluster(Cluster):
         self._transport = transport
         self._wish = (cluster_options, options)
         self._timeout = timeout
+        self._progress = Progress(quiet=quiet)
         self._view: ClusterView | None = None
         self._base_url = self._gateway.address
         self._watching: asyncio.Task[None] | None = None
@@ -124,13 +125,9 @@ class GatewayCluster(Cluster):
             raise
 
     async def _start_once(self) -> None:
-        progress = Progress(quiet=self.quiet)
-        try:
-            view = await self._obtain()
-            self._view = await self._gateway.wait_until_running(view, timeout=self._timeout, progress=progress)
-            await self._connect(self._view)
-        finally:
-            progress.done()
+        view = await self._obtain()
+        self._view = await self._gateway.wait_until_running(view, timeout=self._timeout, progress=self._progress)
+        await self._connect(self._view)
         self._watching = asyncio.create_task(_watch(weakref.ref(self), self._gateway, self._view))
         self.status = Status.running
 

@@ -22,15 +22,10 @@ def make_form(options: Options) -> Any:
         field, status = _input(option, options[option.name]), widgets.HTML()
         field.observe(_setter(options, option, status), names="value")
         inputs[option.name] = field
-        rows += [widgets.Label(_label(option), tooltip=option.help), field, status]
+        rows += [widgets.Label(option.title, tooltip=option.help), field, status]
     options.on_change(lambda name, value: _show(inputs[name], value))
     grid = widgets.GridBox(rows, layout=widgets.Layout(grid_template_columns="max-content max-content auto"))
     return widgets.VBox([widgets.HTML("<b>Cluster options</b>"), grid])
-
-
-def _label(option: Option) -> str:
-    name = option.label or option.name
-    return f"{name} ({option.unit})" if option.unit else name
 
 
 def _input(option: Option, value: Any) -> Any:

@@ -1,7 +1,14 @@
-"""One line that says what `new_cluster` waits for, rewritten in place; silent where nobody watches."""
+"""One line that says what `new_cluster` waits for, rewritten in place; silent where nobody watches.
+
+To be made in the user's own thread: a notebook knows by the context which cell an output belongs to, and what
+is waited for is waited for in another thread.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
+import html
 import sys
 import time
 from typing import Any
@@ -18,37 +25,40 @@ class Progress:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._began = time.monotonic()
+        self._cell = contextvars.copy_context()
         self._handle: Any = None
-        self._shown = ""
+        self._text = self._shown = ""
         self._notebook = not quiet and "ipykernel" in sys.modules and sys.modules["ipykernel"] is not None
         self._terminal = not quiet and not self._notebook and sys.stderr.isatty()
 
     def show(self, view: ClusterView) -> None:
-        """Say where the cluster is."""
+        """Where the cluster is now."""
         phase = _PHASES.get(view.phase, view.phase) or str(view.state)
-        self._write(f"{view.name}: {phase} ({view.reason.sentence})", view.reason.hint)
+        self._text = f"{view.name}: {phase} ({view.reason.sentence})"
 
-    def done(self) -> None:
-        """Take the line away."""
-        if self._shown:
-            self._write("", "")
+    async def run(self) -> None:
+        """Keep the line true until cancelled; then take it away."""
+        try:
+            await asyncio.sleep(QUIET_S)
+            while True:
+                self._write(f"{self._text}, {time.monotonic() - self._began:.0f} s")
+                await asyncio.sleep(1)
+        finally:
+            if self._shown:
+                self._write("")
 
-    def _write(self, text: str, hint: str) -> None:
-        if text and time.monotonic() - self._began < QUIET_S:
-            return
-        if text == self._shown:
-            return
+    def _write(self, text: str) -> None:
+        self._shown = text
         if self._notebook:
-            self._display(text)
+            self._cell.run(self._display, text)
         elif self._terminal:
             sys.stderr.write(f"\r\x1b[K{text[:200]}")
             sys.stderr.flush()
-        self._shown = text
 
     def _display(self, text: str) -> None:
         from IPython.display import display
 
-        bundle = {"text/plain": text, "text/html": f"<i>{text}</i>" if text else ""}
+        bundle = {"text/plain": text, "text/html": f"<i>{html.escape(text)}</i>" if text else ""}
         if self._handle is None:
             self._handle = display(bundle, raw=True, display_id=True)
         else:

@@ -45,6 +45,12 @@ class Option:
     maximum: Optional[float] = None
     choices: tuple[str, ...] = ()
 
+    @property
+    def title(self) -> str:
+        """What a form calls it: `Memory per worker (GiB)`."""
+        name = self.label or self.name
+        return f"{name} ({self.unit})" if self.unit else name
+
     def check(self, value: Any) -> Any:
         """`value` as this option's type, or `OptionInvalid` naming the option and what it accepts."""
         if self.type is OptionType.FLOAT and isinstance(value, int) and not isinstance(value, bool):

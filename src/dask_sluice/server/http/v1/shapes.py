@@ -42,7 +42,7 @@ def option_json(option: Option) -> dict[str, Any]:
         spec |= {"min": option.minimum, "max": option.maximum}
     elif option.type is OptionType.SELECT:
         spec |= {"options": list(option.choices)}
-    return {"field": option.name, "label": option.label, "default": option.default, "spec": spec}
+    return {"field": option.name, "label": option.title, "default": option.default, "spec": spec}
 
 
 def cluster_json(record: ClusterRecord, credentials: Credentials | None) -> dict[str, Any]:
