@@ -61,6 +61,9 @@ RECIPES = {
     "client-2024.1.0": _client("3.12", "2024.1.0", "2024.1.0", "2024-01-25"),
     "client-2025.4.0": _client("3.13", "2025.4.0", "2025.4.1", "2025-05-10"),
     "client-2026.3.0": _client("3.13", "2026.3.0", "2026.3.0", "2026-04-15"),
+    # Where our own client is installed into, as a user would: the oldest Python, the newest and the oldest distributed.
+    "user-newest": Recipe("3.10", ("distributed",)),
+    "user-2022.4.0": _cluster("3.10", "2022.4.0", "2022-05-10"),
     # What the benches measure beside us: everything of dask-gateway, with the Python and distributed that we use.
     "stock": Recipe(
         "3.11", ("dask-gateway-server[local]==2026.3.0", *_client("3.11", "2026.3.0", "2026.8.0", "").packages)
@@ -93,7 +96,7 @@ def _is_ready(directory: Path, recipe: Recipe) -> bool:
 
 
 def _make(directory: Path, recipe: Recipe) -> None:
-    uv, python = _find_uv(), find_python(recipe.python)
+    uv, python = find_uv(), find_python(recipe.python)
     shutil.rmtree(directory, ignore_errors=True)
     _run([uv, "venv", "--quiet", "--no-project", "--python", python, str(directory)])
     day = ["--exclude-newer", recipe.day] if recipe.day else []
@@ -119,7 +122,8 @@ def _text(recipe: Recipe) -> str:
     return json.dumps(asdict(recipe), indent=2) + "\n"
 
 
-def _find_uv() -> str:
+def find_uv() -> str:
+    """The program that makes them."""
     beside = Path(sys.executable).parent / "uv"
     found = str(beside) if beside.exists() else shutil.which("uv")
     if found is None:

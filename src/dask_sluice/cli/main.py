@@ -84,7 +84,11 @@ def _missing(command: str, error: ModuleNotFoundError) -> Exit:
     return Exit(f"{command!r} needs {error.name}, which is not installed: pip install '{extra}'", 1)
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    "sluice",  # as it is called beneath `dask`
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 def main() -> None:
     """Dask clusters on shared machines, through one address.
 
