@@ -1,9 +1,7 @@
 """The proxy beside the stock Go proxy and a direct connection, interleaved in one run.
 
 What is carried are plain bytes behind a real ClientHello, since neither proxy looks at more than that: so the
-numbers are the proxies' own and not those of TLS. `python bench/proxy_bench.py` prints the table; `rows()`
-gives it to the common runner. The stock proxy comes from PyPI (dask-gateway-server 2026.3.0), kept under
-`.cache/venvs/`.
+numbers are the proxies' own and not those of TLS.
 """
 
 from __future__ import annotations
@@ -11,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import socket
 import ssl
 import statistics
@@ -23,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scripts.environments import environment
+
 ROOT = Path(__file__).resolve().parent.parent
-STOCK = "dask-gateway-server==2026.3.0"
-STOCK_ENVIRONMENT = ROOT / ".cache" / "venvs" / STOCK.replace("==", "-")
 ROUNDS = 9
 BULK_BYTES = 512 << 20
 PINGS = 2000
@@ -168,7 +165,7 @@ def _start_stock(stack: contextlib.ExitStack, routes: int) -> int:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
     command = [
-        str(stock_proxy()),
+        str(_stock_proxy()),
         *("-address", f"127.0.0.1:{port}"),
         *("-api-url", f"http://127.0.0.1:{routes}/api/v1/routes"),
         *("-log-level", "ERROR"),
@@ -186,23 +183,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             pipe.close()
 
 
-def stock_proxy() -> Path:
-    """The Go proxy's binary, installed on first use."""
-    if not STOCK_ENVIRONMENT.exists():
-        uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
-        subprocess.run([uv, "venv", "-q", "--python", sys.executable, str(STOCK_ENVIRONMENT)], check=True)
-        install = [
-            uv,
-            "pip",
-            "install",
-            "-q",
-            "--no-deps",
-            "--python",
-            str(STOCK_ENVIRONMENT / "bin" / "python"),
-            STOCK,
-        ]
-        subprocess.run(install, check=True)
-    return next(STOCK_ENVIRONMENT.glob("lib/python*/site-packages/dask_gateway_server/proxy/dask-gateway-proxy"))
+def _stock_proxy() -> Path:
+    """The Go proxy's binary."""
+    packages = environment("stock").parents[1].glob("lib/python*/site-packages")
+    return next(packages) / "dask_gateway_server" / "proxy" / "dask-gateway-proxy"
 
 
 def _wait_until_it_passes(port: int, hello: bytes) -> None:
@@ -225,15 +209,3 @@ def _client_hello() -> bytes:
     with contextlib.suppress(ssl.SSLWantReadError):
         channel.do_handshake()
     return outgoing.read()
-
-
-def main() -> None:
-    print(f"{'':44}{'ours':>9}{'stock':>9}{'direct':>9}{'ratio':>7}  goal")
-    for row in rows():
-        numbers = "".join(f"{row[who]:9.1f}" for who in ("ours", "stock", "direct"))
-        verdict = "met" if row["met"] else "NOT MET"
-        print(f"{row['name'] + ', ' + row['unit']:44}{numbers}{row['ratio_to_stock']:7.2f}  {row['goal']}: {verdict}")
-
-
-if __name__ == "__main__":
-    main()

@@ -28,7 +28,7 @@ _ACCEPT_PAUSE_S = 0.2
 _ROUTE_PATIENCE_S = 0.3
 _CONNECT_TIMEOUT_S = 10.0
 _LINGER_S = 1.0
-_LOOPBACK_SEND_BYTES = 256 * 1024
+_LOOPBACK_SEND_BYTES = 512 * 1024
 """Within one machine there is no distance to fill: what waits in larger buffers only leaves the CPU's cache."""
 _KEEPALIVE_IDLE_S, _KEEPALIVE_EVERY_S, _KEEPALIVE_COUNT = 60, 15, 4
 
