@@ -1,5 +1,7 @@
 """A cluster behind a real server behaves as users know it from LocalCluster."""
 
+import asyncio
+import contextlib
 import subprocess
 import sys
 import threading
@@ -147,6 +149,21 @@ async def test_the_same_with_async_and_await(live_server: LiveServer) -> None:
                 assert await client.submit(sum, range(10)) == 45
     async with AsyncGateway(live_server.url) as plain:
         assert cluster.name not in [view.name for view in await plain.views("running")]
+
+
+async def test_a_create_that_is_cancelled_leaves_nothing(live_server: LiveServer) -> None:
+    async with AsyncGateway(live_server.url) as gateway:
+        before = {view.name for view in await gateway.views()}
+        for delay_s in (0, 0.001, 0.003, 0.005, 0.01, 0.02):
+            creating = asyncio.ensure_future(gateway.create({}))
+            await asyncio.sleep(delay_s)
+            if creating.cancel():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await creating
+            else:
+                await gateway.stop_cluster(creating.result().name)
+        left = {view.name for view in await gateway.views() if view.state.is_active}
+        assert left <= before
 
 
 @pytest.mark.parametrize("ending", ["", "raise SystemExit(3)", "del cluster", "gateway.close()"])

@@ -205,7 +205,9 @@ def test_an_interrupted_start_leaves_no_cluster(live_server: LiveServer, after_s
         before = {report.name for report in gateway.list_clusters()}
         command = [sys.executable, "-c", INTERRUPTED, live_server.url, str(after_s)]
         ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
-        assert (ended.stdout, ended.stderr, ended.returncode) == ("interrupted\n", "", 0)
+        assert (ended.stdout, ended.returncode) == ("interrupted\n", 0), ended.stderr
+        # In its first moment, distributed's own `sync` trips over an interrupt and says so.
+        assert not ended.stderr or "<function sync.<locals>.cancel" in ended.stderr
         until(lambda: {report.name for report in gateway.list_clusters()} <= before, "nothing new is left")
 
 

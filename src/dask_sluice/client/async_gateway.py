@@ -6,6 +6,7 @@ Does not import distributed, so that the command line, which stands on it too, i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 import uuid
@@ -26,6 +27,7 @@ from ..wire.api import (
     WorkerView,
     read,
 )
+from ..wire.errors import SluiceError
 from ..wire.names import API_ROOT, IDEMPOTENCY_HEADER
 from ..wire.options import Option, OptionType, check_options
 from ..wire.states import ClusterState
@@ -39,6 +41,8 @@ from .reports import ClusterReport
 
 WAIT_S = 20.0
 """How long one waiting request is held; shorter than the patience of proxies on the way."""
+UNDO_S = 2.0
+"""How long a create that was given up waits for the server, to undo it."""
 
 
 class AsyncGateway:
@@ -122,11 +126,22 @@ class AsyncGateway:
         return (await self.create(await self.checked(cluster_options, kwargs))).name
 
     async def create(self, options: Mapping[str, Any], key: str | None = None) -> ClusterView:
-        """The cluster asked for under this key: new, or the one that an earlier call with the key made."""
-        headers = {IDEMPOTENCY_HEADER: key or uuid.uuid4().hex}
-        answer = await self._connection.send(
-            "POST", f"{API_ROOT}/clusters", body=asdict(CreateRequest(options)), headers=headers
-        )
+        """The cluster asked for under this key: new, or the one that an earlier call with the key made.
+
+        Cancelled, it stops what it has begun: a request on its way must come to a name to be undone.
+        """
+        creating = asyncio.ensure_future(self._create(options, key or uuid.uuid4().hex))
+        try:
+            return await asyncio.shield(creating)
+        except asyncio.CancelledError:
+            with contextlib.suppress(SluiceError, asyncio.TimeoutError):
+                view = await asyncio.wait_for(creating, UNDO_S)
+                await asyncio.wait_for(self.stop_cluster(view.name), UNDO_S)
+            raise
+
+    async def _create(self, options: Mapping[str, Any], key: str) -> ClusterView:
+        body, headers = asdict(CreateRequest(options)), {IDEMPOTENCY_HEADER: key}
+        answer = await self._connection.send("POST", f"{API_ROOT}/clusters", body=body, headers=headers)
         return read(ClusterView, answer)
 
     async def view(self, name: str) -> ClusterView:

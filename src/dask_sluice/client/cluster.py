@@ -10,7 +10,6 @@ import asyncio
 import atexit
 import contextlib
 import logging
-import uuid
 import warnings
 import weakref
 from collections.abc import Generator
@@ -132,17 +131,10 @@ class GatewayCluster(Cluster):
         self.status = Status.running
 
     async def _obtain(self) -> ClusterView:
-        """Create, or look up by name. Shielded: a create that is on its way must come to a name, to be undone."""
+        """Create, or look up by name."""
         if self._from_name is not None:
             return await self._gateway.view(self._from_name)
-        options = await self._gateway.checked(*self._wish)
-        create = asyncio.ensure_future(self._gateway.create(options, uuid.uuid4().hex))
-        try:
-            view = await asyncio.shield(create)
-        except asyncio.CancelledError:
-            with contextlib.suppress(SluiceError, asyncio.TimeoutError):
-                self.name = (await asyncio.wait_for(create, CLOSE_S / 2)).name
-            raise
+        view = await self._gateway.create(await self._gateway.checked(*self._wish))
         self.name = view.name
         return view
 
