@@ -116,16 +116,17 @@ def new_command(
     from ..client.progress import Progress
 
     async def start(gateway: AsyncGateway) -> ClusterView:
-        view = await gateway.create(await gateway.checked(None, _options(given)))
-        if workers:
-            await gateway.scale_cluster(view.name, workers)
-        if no_wait:
-            return view
-        try:
-            return await gateway.wait_until_running(view, timeout=timeout, progress=Progress())
-        except BaseException:
-            await gateway.stop_cluster(view.name)
-            raise
+        async with Progress() as progress:
+            view = await gateway.create(await gateway.checked(None, _options(given)))
+            if workers:
+                await gateway.scale_cluster(view.name, workers)
+            if no_wait:
+                return view
+            try:
+                return await gateway.wait_until_running(view, timeout=timeout, progress=progress)
+            except BaseException:
+                await gateway.stop_cluster(view.name)
+                raise
 
     view = with_gateway(start)
     output.as_json(view) if as_json else click.echo(view.name)

@@ -160,21 +160,6 @@ class AsyncGateway:
 
         raises  GatewayClusterError with the server's reason if it ends instead; StartTimedOut
         """
-        showing = asyncio.ensure_future(progress.run()) if progress is not None else None
-        try:
-            view = await self._wait_while_starting(view, timeout, progress)
-        finally:
-            if showing is not None:
-                showing.cancel()
-                await asyncio.wait({showing})
-        if view.state is not ClusterState.RUNNING:
-            how = "failed to start" if view.started_at is None else f"is {view.state}"
-            raise GatewayClusterError(f"cluster {view.name} {how}: {view.reason.sentence}", hint=view.reason.hint)
-        return view
-
-    async def _wait_while_starting(
-        self, view: ClusterView, timeout: float | None, progress: Progress | None
-    ) -> ClusterView:
         deadline = None if timeout is None else time.monotonic() + timeout
         while view.state in (ClusterState.PENDING, ClusterState.STARTING):
             if progress is not None:
@@ -187,6 +172,9 @@ class AsyncGateway:
                     f"cluster {view.name} was not running after {timeout:g} s: {view.reason.sentence}",
                     hint=view.reason.hint,
                 ) from None
+        if view.state is not ClusterState.RUNNING:
+            how = "failed to start" if view.started_at is None else f"is {view.state}"
+            raise GatewayClusterError(f"cluster {view.name} {how}: {view.reason.sentence}", hint=view.reason.hint)
         return view
 
     async def list_clusters(self, status: str | ClusterState | Iterable[str] | None = None) -> list[ClusterReport]:

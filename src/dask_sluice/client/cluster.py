@@ -124,9 +124,10 @@ class GatewayCluster(Cluster):
             raise
 
     async def _start_once(self) -> None:
-        view = await self._obtain()
-        self._view = await self._gateway.wait_until_running(view, timeout=self._timeout, progress=self._progress)
-        await self._connect(self._view)
+        async with self._progress as progress:
+            view = await self._obtain()
+            self._view = await self._gateway.wait_until_running(view, timeout=self._timeout, progress=progress)
+            await self._connect(self._view)
         self._watching = asyncio.create_task(_watch(weakref.ref(self), self._gateway, self._view))
         self.status = Status.running
 

@@ -21,13 +21,13 @@ _PHASES = {"queued": "queued", "scheduler_starting": "scheduler starting", "conn
 
 
 class Progress:
-    """Shows phases in a notebook's cell or on a terminal."""
+    """Shows phases in a notebook's cell or on a terminal, while it is entered."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._began = time.monotonic()
         self._cell = contextvars.copy_context()
         self._handle: Any = None
-        self._text = self._shown = ""
+        self._text, self._shown = "asking for a cluster; an environment that is new to the server takes a moment", ""
         self._notebook = not quiet and "ipykernel" in sys.modules and sys.modules["ipykernel"] is not None
         self._terminal = not quiet and not self._notebook and sys.stderr.isatty()
 
@@ -36,16 +36,21 @@ class Progress:
         phase = _PHASES.get(view.phase, view.phase) or str(view.state)
         self._text = f"{view.name}: {phase} ({view.reason.sentence})"
 
-    async def run(self) -> None:
-        """Keep the line true until cancelled; then take it away."""
-        try:
-            await asyncio.sleep(QUIET_S)
-            while True:
-                self._write(f"{self._text}, {time.monotonic() - self._began:.0f} s")
-                await asyncio.sleep(1)
-        finally:
-            if self._shown:
-                self._write("")
+    async def __aenter__(self) -> Progress:
+        self._keeping_true = asyncio.ensure_future(self._keep_true())
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._keeping_true.cancel()
+        await asyncio.wait({self._keeping_true})
+        if self._shown:
+            self._write("")
+
+    async def _keep_true(self) -> None:
+        await asyncio.sleep(QUIET_S)
+        while True:
+            self._write(f"{self._text}, {time.monotonic() - self._began:.0f} s")
+            await asyncio.sleep(1)
 
     def _write(self, text: str) -> None:
         self._shown = text
