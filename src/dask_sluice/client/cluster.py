@@ -109,7 +109,7 @@ class GatewayCluster(Cluster):
         try:
             self.sync(self._start)
         except KeyboardInterrupt:
-            self.sync(self._close, True)
+            self.sync(self._give_up)
             raise
 
     async def _start(self) -> None:
@@ -120,7 +120,7 @@ class GatewayCluster(Cluster):
         try:
             await asyncio.shield(self._starting)
         except BaseException:
-            await self._close(self._from_name is None)
+            await self._give_up()
             raise
 
     async def _start_once(self) -> None:
@@ -130,6 +130,10 @@ class GatewayCluster(Cluster):
             await self._connect(self._view)
         self._watching = asyncio.create_task(_watch(weakref.ref(self), self._gateway, self._view))
         self.status = Status.running
+
+    async def _give_up(self) -> None:
+        """End what this object has begun, and nothing else."""
+        await self._close(self._from_name is None)
 
     async def _obtain(self) -> ClusterView:
         """Create, or look up by name."""
