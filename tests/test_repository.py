@@ -10,6 +10,7 @@ import pytest
 
 from dask_sluice.cli import exits
 from dask_sluice.cli.main import main as command_line
+from scripts import reasons_page
 from scripts.diagrams import with_diagrams
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,6 +30,10 @@ PAGES = tracked("*.md")
 
 def test_the_diagrams_of_states_are_those_of_the_code() -> None:
     assert with_diagrams(LIFE.read_text()) == LIFE.read_text(), "python scripts/diagrams.py --write"
+
+
+def test_the_page_of_reasons_is_the_catalogue() -> None:
+    assert reasons_page.PAGE.read_text() == reasons_page.page(), "python scripts/reasons_page.py --write"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
