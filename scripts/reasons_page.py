@@ -13,8 +13,8 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "reasons.md"
 HEAD = """\
 # Reasons
 
-Everything that a cluster or worker waits for, does or ends by has one of these codes, in `cluster.events()`, errors, the page, the
-API and `dask-sluice show`. Codes stay; sentences may change. *Italics* are filled in.
+Everything that a cluster or worker waits for, does or ends by has one of these codes, in `cluster.events()`, errors,
+the page, the API and `dask-sluice show`. Codes stay; sentences may change. *Italics* are filled in.
 
 | code | sentence | what to do |
 |---|---|---|
