@@ -68,7 +68,7 @@ class WatchedNanny(Nanny):
 
     def close_gracefully(self, *args: Any, **kwargs: Any) -> Any:
         """Called by the worker process before it ends because its scheduler said so, or was lost."""
-        if any("connection-broken" in str(why) for why in (*args, *kwargs.values())):  # since 2022.10 or so
+        if any("connection-broken" in str(why) for why in (*args, *kwargs.values())):  # old releases give no reason
             self.gave_up = Reason(ReasonCode.WORKER_LOST, {"how": "the connection to its scheduler broke"})
         else:
             self.let_go = True

@@ -27,6 +27,8 @@ from .tls import StrictSecurity, security
 
 log = logging.getLogger("sluice.agent")
 
+_ENDED = "the worker process ended"
+_SAYS_NOTHING = (_ENDED, "Nanny failed to start worker process")
 CLOSE_WITHIN_S = 2.0
 """Whatever is left of a worker then dies with its Nanny."""
 
@@ -85,7 +87,7 @@ async def _serve(launch: WorkerLaunch, identity: StrictSecurity) -> int:
 async def _start(nanny: WatchedNanny) -> None:
     await until(nanny)
     if nanny.first_end is not None:  # releases before 2022.11 do not raise
-        raise RuntimeError("the worker process ended")
+        raise RuntimeError(_ENDED)
 
 
 def _why_it_did_not_start(nanny: WatchedNanny, error: Exception) -> str:
@@ -93,7 +95,7 @@ def _why_it_did_not_start(nanny: WatchedNanny, error: Exception) -> str:
         return how_it_ended(nanny.first_end)
     address = nanny.launch["scheduler_address"]
     first = last_words.first_cause(error)
-    if isinstance(first, RuntimeError) and nanny.first_end == 0:
+    if str(first) in _SAYS_NOTHING:
         return "its process ended before it was ready; its log says why"
     if isinstance(first, asyncio.TimeoutError):
         return f"no answer from the scheduler at {address}"

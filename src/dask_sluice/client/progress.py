@@ -28,7 +28,7 @@ class Progress:
         self._cell = contextvars.copy_context()
         self._handle: Any = None
         self._text, self._shown = "asking for a cluster; an environment that is new to the server takes a moment", ""
-        self._notebook = not quiet and "ipykernel" in sys.modules and sys.modules["ipykernel"] is not None
+        self._notebook = not quiet and _in_a_notebook()
         self._terminal = not quiet and not self._notebook and sys.stderr.isatty()
 
     def show(self, view: ClusterView) -> None:
@@ -68,3 +68,8 @@ class Progress:
             self._handle = display(bundle, raw=True, display_id=True)
         else:
             self._handle.update(bundle, raw=True)
+
+
+def _in_a_notebook() -> bool:
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")

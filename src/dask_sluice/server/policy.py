@@ -127,7 +127,6 @@ def _describe(settings: Options, machine: Machine | None) -> tuple[Option, ...]:
             float(machine.cores) if machine else None,
             label="Cores per worker",
             help="Processor cores that one worker may use.",
-            unit="",
         ),
         _number(
             "worker_memory",
@@ -156,7 +155,7 @@ def _describe(settings: Options, machine: Machine | None) -> tuple[Option, ...]:
     )
 
 
-def _number(name: str, bounds: Number, most: float | None, *, label: str, help: str, unit: str) -> Option:
+def _number(name: str, bounds: Number, most: float | None, *, label: str, help: str, unit: str = "") -> Option:
     maximum = bounds.maximum if bounds.maximum is not None else most
     default = float(bounds.default if maximum is None else min(bounds.default, maximum))
     return Option(name, OptionType.FLOAT, default, label, help, unit, min(bounds.minimum, default), maximum)
