@@ -21,6 +21,8 @@ class Caller:
 
     name: str
     is_admin: bool = False
+    groups: tuple[str, ...] = ()
+    """In order: the first one is charged with what the caller uses."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,10 @@ class ClusterSpec:
     worker_start_timeout_s: float
     idle_timeout_s: float
     """0: never."""
+    groups: tuple[str, ...] = ()
+    """The owner's, when the cluster was made; the first one is charged."""
+    profile: str = ""
+    """Name of the administrator's profile that it was made from; empty without one."""
 
 
 @dataclass(frozen=True)

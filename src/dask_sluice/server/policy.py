@@ -97,6 +97,7 @@ class Policy:
             start_timeout_s=timeouts.scheduler_start_s,
             worker_start_timeout_s=timeouts.worker_start_s,
             idle_timeout_s=timeouts.idle_s,
+            groups=caller.groups,
         )
 
     def _environment(self, path: str) -> str:

@@ -84,6 +84,7 @@ AnchoredPath = Annotated[Path, AfterValidator(_anchored)]
 ExistingFile = Annotated[Path, AfterValidator(_anchored), AfterValidator(_existing_file)]
 Kind = Annotated[str, AfterValidator(_kind)]
 UserName = Annotated[str, AfterValidator(_user)]
+GroupName = UserName
 PasswordHash = Annotated[SecretStr, AfterValidator(_hash)]
 Seconds = Annotated[float, Field(gt=0)]
 SecondsOrNever = Annotated[float, Field(ge=0)]
@@ -157,6 +158,9 @@ class Authenticator(Section):
     """Keyword arguments for an authenticator given by import path."""
     admins: frozenset[UserName] = frozenset()
     """Names of those who may see and stop everybody's clusters."""
+    groups: dict[GroupName, tuple[UserName, ...]] = {}
+    """Groups and their members. Limits, profiles and the usage ledger go by them; of several groups the first one
+    named here is charged. An authenticator that knows groups of its own adds to these."""
     session_s: Seconds = 14 * 86400.0
     """Seconds that a browser stays logged in. Two weeks: a notebook left over a holiday still works."""
 

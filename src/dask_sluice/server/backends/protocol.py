@@ -29,6 +29,7 @@ class Size:
     cores: float
     memory_bytes: int
     threads: int
+    gpus: int = 0
 
 
 @dataclass(frozen=True)

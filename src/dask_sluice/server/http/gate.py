@@ -78,8 +78,13 @@ async def _by_header(connection: HTTPConnection, header: str) -> Caller:
 
 
 def _with_role(connection: HTTPConnection, caller: Caller) -> Caller:
-    is_admin = caller.name in services(connection).settings.authenticator.admins
-    return replace(caller, is_admin=caller.is_admin or is_admin)
+    settings = services(connection).settings.authenticator
+    listed = (group for group, members in settings.groups.items() if caller.name in members)
+    return replace(
+        caller,
+        is_admin=caller.is_admin or caller.name in settings.admins,
+        groups=tuple(dict.fromkeys((*listed, *caller.groups))),
+    )
 
 
 async def _authenticated(request: Request) -> Caller:
