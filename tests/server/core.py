@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +20,10 @@ from dask_sluice.server.loop import Loop
 from dask_sluice.server.model import Caller, ClusterRecord
 from dask_sluice.server.policy import Policy
 from dask_sluice.server.routes import Routes
-from dask_sluice.server.settings_schema import Limits, Timeouts
+from dask_sluice.server.settings_limits import Limits
+from dask_sluice.server.settings_schema import Timeouts
 from dask_sluice.server.store import Store
+from dask_sluice.server.turnstile import Turnstile
 from dask_sluice.wire.states import ClusterState, WorkerState
 
 ADA = Caller("ada")
@@ -38,6 +40,8 @@ class Core:
     links: Links
     routes: Routes
     control: Control
+    turnstile: Turnstile
+    changes: Changes
 
     async def new(self, caller: Caller = ADA) -> ClusterRecord:
         record, _ = await self.control.create(caller, {}, None)
@@ -71,6 +75,10 @@ class Core:
                     return record
                 record = await self.control.wait(ROOT, name, after_version=record.version, timeout_s=PATIENCE_S)
 
+    def store_changes(self) -> AbstractContextManager[asyncio.Event]:
+        """Set at each change of any cluster."""
+        return self.changes.of_owner(None)
+
     def agent(self, name: str) -> FakeAgent:
         return self.backend.world.agents[name]
 
@@ -95,17 +103,21 @@ async def running_core(
     loop = Loop(store, backend, clock, launch=LaunchSettings("ws://127.0.0.1:1"), rules=rules)
     links = Links(store, loop, clock)
     store.on_change(changes)
-    control = Control(store, Policy(limits=limits, timeouts=timeouts), backend, changes, clock)
+    policy = Policy(limits=limits, timeouts=timeouts)
+    turnstile = Turnstile(store, loop, clock, policy.limits)
+    control = Control(store, policy, backend, changes, clock)
     backend.call_home_to(links)
     await routes.load()
     started = asyncio.Event()
     working = asyncio.create_task(loop.run(started))
     try:
         await asyncio.wait([working, asyncio.create_task(started.wait())], return_when=asyncio.FIRST_COMPLETED)
-        yield Core(store, backend, loop, links, routes, control)
+        letting_in = asyncio.create_task(turnstile.run())
+        yield Core(store, backend, loop, links, routes, control, turnstile, changes)
     finally:
         working.cancel()
-        (result,) = await asyncio.gather(working, return_exceptions=True)
+        letting_in.cancel()
+        result, _ = await asyncio.gather(working, letting_in, return_exceptions=True)
         await backend.close()
         await store.close()
         if isinstance(result, Exception):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dask_sluice.server.backends.fake import World
-from dask_sluice.server.settings_schema import Limits
+from dask_sluice.server.settings_limits import ClusterCeiling, Limits
 from dask_sluice.wire.errors import BackendUnavailable, ClusterNotFound, ClusterNotRunning, RequestInvalid
 from dask_sluice.wire.reasons import Reason, ReasonCode
 from dask_sluice.wire.states import ClusterState
@@ -20,7 +20,7 @@ from .core import ADA, GRACE, ROOT, Core, end_world, running_core
 @pytest.fixture
 async def core(tmp_path: Path) -> AsyncIterator[Core]:
     world = World()
-    async with running_core(tmp_path, world=world, limits=Limits(cluster_max_workers=4)) as core:
+    async with running_core(tmp_path, world=world, limits=Limits(cluster=ClusterCeiling(workers=4))) as core:
         yield core
     end_world(world)
 
@@ -73,7 +73,7 @@ async def test_scaling_above_the_limit_is_cut_and_said(core: Core) -> None:
     record = await core.running()
     record, message = await core.control.scale(ADA, record.name, 9)
     assert record.wanted.workers == 4
-    assert message == "9 workers were asked for; the limit is 4, so it is 4"
+    assert message == "9 workers were asked for; the limit is 4 workers (limits.cluster.workers), so it is 4 (now 0)"
     record, message = await core.control.adapt(ADA, record.name, 2, 9, True)
     assert record.wanted.adaptive is not None
     assert (record.wanted.adaptive.minimum, record.wanted.adaptive.maximum) == (2, 4)

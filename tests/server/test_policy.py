@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dask_sluice.server.amounts import GIB
 from dask_sluice.server.model import Caller
-from dask_sluice.server.policy import GIB, Action, Machine, Policy, check, cluster_name, may
+from dask_sluice.server.policy import Action, Machine, Policy, check, cluster_name, may
 from dask_sluice.server.settings_schema import Options
 from dask_sluice.wire.errors import ClusterNotFound, OptionInvalid
 from dask_sluice.wire.names import server_name

@@ -20,6 +20,7 @@ from dask_sluice.server.model import (
     AgentReport,
     ClusterRecord,
     ClusterSpec,
+    Grant,
     JobRecord,
     Observation,
     SchedulerRecord,
@@ -45,6 +46,7 @@ SPEC = ClusterSpec(
     idle_timeout_s=600,
 )
 SCHEDULER = "ada-1-scheduler"
+ROOM = partial(facts.granted, grant=Grant(True, MAX_WORKERS))
 
 
 def new_record() -> ClusterRecord:
@@ -122,6 +124,7 @@ class Life(RuleBasedStateMachine):
         decision = reconcile(before, self.observation(), self.now, RULES, what)
         self.check_edges(before, decision)
         self.check_stopped_starts_nothing(before, decision)
+        self.check_nothing_starts_without_room(before, decision)
         self.record = decision.record
         for action in decision.actions:
             if isinstance(action, Submit):
@@ -155,6 +158,14 @@ class Life(RuleBasedStateMachine):
             assert not any(isinstance(action, Submit) for action in decision.actions)
             assert decision.record.next_worker == before.next_worker
 
+    def check_nothing_starts_without_room(self, before: ClusterRecord, decision: Decision) -> None:
+        record = decision.record
+        if decision.actions and not record.grant.scheduler:
+            assert not any(isinstance(action, Submit) for action in decision.actions)
+        if record.next_worker > before.next_worker:
+            started = (WorkerState.PENDING, WorkerState.STARTING, WorkerState.RUNNING)
+            assert sum(worker.state in started for worker in record.workers) <= record.grant.workers
+
     # -- what people do -------------------------------------------------------------------------
 
     @precondition(lambda self: self.record.state.is_active and self.record.wanted.stop is None)
@@ -174,6 +185,16 @@ class Life(RuleBasedStateMachine):
     @rule(count=st.integers(0, 20))
     def wish(self, count: int) -> None:
         self.step(partial(facts.wished, count=count, why="tasks wait"))
+
+    # -- what the limits do ---------------------------------------------------------------------
+
+    @rule(workers=st.integers(0, 9))
+    def there_is_room(self, workers: int) -> None:
+        self.step(partial(facts.granted, grant=Grant(True, workers)))
+
+    @rule(position=st.integers(1, 3))
+    def there_is_no_room(self, position: int) -> None:
+        self.step(partial(facts.queued, reason=plain(ReasonCode.QUEUED, position=position, limit="5 workers")))
 
     # -- what the outside does ------------------------------------------------------------------
 
@@ -290,6 +311,7 @@ class Life(RuleBasedStateMachine):
         """Do all that is asked for; whether nothing was left to do."""
         before = self.record
         self.out.idle_since = None
+        self.step(partial(facts.granted, grant=Grant(True, self.record.wanted.workers)))
         self.out.linked = self.out.running.get(SCHEDULER) == "running"
         for job_id in sorted(self.out.submitting):
             self.out.submitting.discard(job_id)
@@ -337,13 +359,13 @@ def test_scaling_down_gives_up_exactly_the_surplus_and_what_costs_nothing_first(
     wanted = min(wanted, running + pending)
     life = Life()
     life.create()
-    life.step()
+    life.step(ROOM)
     life.out.submitting.clear()
     life.out.running[SCHEDULER] = "running"
     life.out.linked = True
     life.step(partial(facts.handle_saved, handle=handle_of(SCHEDULER)))
     life.scale(running)
-    life.step()
+    life.step(ROOM)
     for job_id in sorted(life.out.submitting):
         life.out.submitting.discard(job_id)
         life.out.running[job_id] = "running"
@@ -351,7 +373,7 @@ def test_scaling_down_gives_up_exactly_the_surplus_and_what_costs_nothing_first(
         life.step(partial(facts.handle_saved, handle=handle_of(job_id)))
     life.step()
     life.scale(running + pending)
-    life.step()
+    life.step(ROOM)
     life.out.submitting.clear()  # the backend does not answer
     life.scale(wanted)
     life.step()
@@ -364,13 +386,13 @@ def test_scaling_down_gives_up_exactly_the_surplus_and_what_costs_nothing_first(
 def test_the_workers_with_the_least_to_lose_go_first() -> None:
     life = Life()
     life.create()
-    life.step()
+    life.step(ROOM)
     life.out.submitting.clear()
     life.out.running[SCHEDULER] = "running"
     life.out.linked = True
     life.step(partial(facts.handle_saved, handle=handle_of(SCHEDULER)))
     life.scale(3)
-    life.step()
+    life.step(ROOM)
     for job_id in sorted(life.out.submitting):
         life.out.running[job_id] = "running"
         life.out.connected.add(worker_of(job_id))

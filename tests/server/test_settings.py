@@ -40,7 +40,7 @@ def test_every_section_can_be_set(tmp_path: Path) -> None:
         authenticator: {kind: token, admins: [ada]}
         backend: {kind: local, local: {stop_grace_s: 1}}
         options: {worker_memory: {default: 4, maximum: 64}, environment: {allowed: ["/opt/envs/*"]}}
-        limits: {cluster_max_workers: 20}
+        limits: {cluster: {workers: 20}}
         timeouts: {idle_s: 3600}
         on_stop: keep_clusters
         log: {level: debug, format: json}
@@ -63,8 +63,8 @@ def test_every_section_can_be_set(tmp_path: Path) -> None:
         ("backend:\n  local:\n    stop_grace: 3", 3, ["'stop_grace' in backend.local", "Did you mean 'stop_grace_s'?"]),
         ('listen:\n  port: "8000"', 2, ["listen.port must be a whole number from 0 to 65535", 'got "8000"']),
         ("listen:\n  port: 70000", 2, ["from 0 to 65535", "got 70000"]),
-        ("limits:\n  cluster_max_workers: true", 2, ["a whole number, at least 1", "got true"]),
-        ("limits:\n  cluster_max_workers: 1.5", 2, ["a whole number", "got 1.5"]),
+        ("limits:\n  cluster:\n    workers: true", 3, ["a whole number, at least 1", "got true"]),
+        ("limits:\n  cluster:\n    workers: 1.5", 3, ["a whole number", "got 1.5"]),
         ("timeouts:\n  idle_s: -1", 2, ["timeouts.idle_s must be a number, at least 0", "got -1"]),
         ("timeouts:\n  idle_s: .nan", 2, ["timeouts.idle_s must be a number"]),
         ("on_stop: maybe", 1, ["on_stop must be one of 'stop_clusters', 'keep_clusters'", 'got "maybe"']),
@@ -112,7 +112,7 @@ def test_what_is_no_plain_yaml_is_refused(text: str, where: str, words: str) -> 
 
 
 def test_all_mistakes_are_told_at_once_in_the_order_of_lines() -> None:
-    problems = refused("log: {level: loud}\nlimits: {cluster_max_workers: 0}\nlisten: {prt: 1}")
+    problems = refused("log: {level: loud}\nlimits: {cluster: {workers: 0}}\nlisten: {prt: 1}")
     assert [problem.split(": ")[0] for problem in problems] == [f"{FILE}, line {n}" for n in (1, 2, 3)]
 
 

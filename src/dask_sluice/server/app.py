@@ -121,6 +121,7 @@ class Server:
         try:
             async with asyncio.timeout(READY_S):
                 await started.wait()
+                self._letting_in = group.create_task(core.turnstile.run())
                 await core.services.routes.followed.wait()
         except TimeoutError:
             raise CannotStart(
@@ -138,6 +139,7 @@ class Server:
         self._stopping.set()
         web.should_exit = True
         await self._serving
+        self._letting_in.cancel()
         self._working.cancel()
 
     async def _stop_clusters(self, control: Control) -> None:

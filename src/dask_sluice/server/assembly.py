@@ -31,6 +31,7 @@ from .settings_schema import Settings, Timeouts
 from .startup import CannotStart
 from .store import Store
 from .store.schema import SchemaUnknown
+from .turnstile import Turnstile
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Core:
     store: Store
     backend: Backend
     loop: Loop
+    turnstile: Turnstile
     services: Services
 
     def start_links(self) -> None:
@@ -66,6 +68,7 @@ async def build_core(settings: Settings, foundation: Foundation, clock: Clock, s
     store.on_change(changes)
     machine = this_machine() if settings.backend.kind == "local" else None
     policy = Policy(settings.options, settings.limits, timeouts, machine)
+    turnstile = Turnstile(store, loop, clock, policy.limits)
     control = Control(store, policy, backend, changes, clock)
     authenticator = make_authenticator(settings.authenticator)
     await authenticator.start(places.data)
@@ -86,7 +89,7 @@ async def build_core(settings: Settings, foundation: Foundation, clock: Clock, s
         version=metadata.version("dask-sluice"),
         stopping=stopping,
     )
-    return Core(store, backend, loop, services)
+    return Core(store, backend, loop, turnstile, services)
 
 
 def open_store(places: Directories) -> Store:

@@ -76,7 +76,8 @@ class Control:
         authority = new_authority(spec.name, now)
         secret = Secrets(secrets.token_urlsafe(32), authority.certificate, authority.key)
         idempotency = (idempotency_key, _digest(options)) if idempotency_key else None
-        return await self._store.create(Change(record, (created,)), secret, idempotency)
+        most = self._policy.limits.clusters_of(caller.name)
+        return await self._store.create(Change(record, (created,)), secret, idempotency, most=most)
 
     async def clusters(
         self, caller: Caller, states: Sequence[ClusterState] | None = None, *, everyone: bool = False

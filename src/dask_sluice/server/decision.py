@@ -107,8 +107,9 @@ class Draft:
         reason = Reason(reason.code, {**reason.details, **details})
         self._events.append(Event(self.now, self.record.name, subject, kind, reason))
 
-    def set(self, **fields: Any) -> None:
+    def set(self, **fields: Any) -> ClusterRecord:
         self.record = replace(self.record, **fields)
+        return self.record
 
     def set_scheduler(self, **fields: Any) -> SchedulerRecord:
         scheduler = replace(self.record.scheduler, **fields)

@@ -14,7 +14,37 @@ from ..wire.reasons import Reason, ReasonCode
 from ..wire.states import ClusterState, WorkerState
 from .backends.protocol import Handle
 from .decision import Draft, plain
-from .model import Adaptive, JobRecord, WorkerRecord
+from .model import Adaptive, Grant, JobRecord, WorkerRecord
+
+QUEUED = (ReasonCode.QUEUED, ReasonCode.WORKERS_QUEUED, ReasonCode.QUEUED_FOR_TURN)
+
+
+def granted(draft: Draft, grant: Grant) -> None:
+    """The limits have room for this much; never more than is still wanted."""
+    record = draft.record
+    if record.wanted.stop is not None:
+        return
+    workers = min(max(grant.workers, record.grant.workers), record.wanted.workers)
+    draft.set(
+        grant=Grant(grant.scheduler or record.grant.scheduler, workers), granted_at=record.granted_at or draft.now
+    )
+    if record.reason.code in QUEUED:
+        code = ReasonCode.RUNNING if record.state is ClusterState.RUNNING else ReasonCode.CREATED
+        draft.set(reason=Reason(code))
+
+
+def queued(draft: Draft, reason: Reason) -> None:
+    """It waits for room; told when the limit is another one, shown anew when only its place has changed."""
+    record = draft.record
+    wants_workers = record.state is ClusterState.RUNNING and record.grant.workers < record.wanted.workers
+    if record.wanted.stop is not None or not (wants_workers or record.state is ClusterState.PENDING):
+        return
+    if record.reason.code not in (*QUEUED, ReasonCode.CREATED, ReasonCode.RUNNING):
+        return  # it waits for something worse
+    before = record.reason
+    if (before.code, before.details.get("limit")) != (reason.code, reason.details.get("limit")):
+        draft.tell("cluster", "cluster", reason)
+    draft.set(reason=reason)
 
 
 def handle_saved(draft: Draft, handle: Handle) -> None:

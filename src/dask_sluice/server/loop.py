@@ -104,13 +104,17 @@ class Loop:
 
         raises  ClusterNotFound where no such cluster is at work
         """
+        return await self.note(name, fact)
+
+    def note(self, name: str, fact: Fact) -> asyncio.Future[ClusterRecord]:
+        """The same, to be awaited later or never: the fact is in the cluster's next step."""
         attention = self._clusters.get(name)
         if attention is None:
             raise ClusterNotFound(f"no cluster named {name!r} is at work")
         written: asyncio.Future[ClusterRecord] = asyncio.get_running_loop().create_future()
         attention.facts.append((fact, written))
         self._work_on(name, attention)
-        return await written
+        return written
 
     def record(self, name: str) -> ClusterRecord | None:
         """The latest record of a cluster at work."""

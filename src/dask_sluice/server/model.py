@@ -36,12 +36,15 @@ class ClusterSpec:
     scheduler: Size
     worker: Size
     max_workers: int
+    """Workers that it may ever have."""
     start_timeout_s: float
     worker_start_timeout_s: float
     idle_timeout_s: float
     """0: never."""
     groups: tuple[str, ...] = ()
     """The owner's, when the cluster was made; the first one is charged."""
+    max_workers_by: str = ""
+    """The limit behind `max_workers`, for sentences: `12 cores (limits.user.cores)`."""
     profile: str = ""
     """Name of the administrator's profile that it was made from; empty without one."""
 
@@ -63,6 +66,14 @@ class Wanted:
     stop: Reason | None = None
     failed: bool = False
     """Whether the stop is a failure."""
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What the limits have room for: whether it may start at all, and with how many workers."""
+
+    scheduler: bool = False
+    workers: int = 0
 
 
 @dataclass(frozen=True)
@@ -123,6 +134,9 @@ class ClusterRecord:
     version: int
     created_at: float
     scheduler: SchedulerRecord
+    grant: Grant = Grant()
+    granted_at: float | None = None
+    """When there was room for it to start."""
     workers: tuple[WorkerRecord, ...] = ()
     """Living workers, and the last few that ended."""
     next_worker: int = 1

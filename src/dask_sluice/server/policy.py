@@ -14,11 +14,13 @@ from typing import Any
 
 from ..wire.errors import ClusterNotFound, OptionInvalid
 from ..wire.options import Option, OptionType, check_options
+from .amounts import GIB
 from .backends.protocol import Size
+from .limits import LimitBook
 from .model import Caller, ClusterRecord, ClusterSpec
-from .settings_schema import Limits, Number, Options, Timeouts
+from .settings_limits import Limits
+from .settings_schema import Number, Options, Timeouts
 
-GIB = 2**30
 OWNER_PART = 30
 """`daskgateway-` (12) + owner + `-` + 8 has to stay below the 63 characters of a DNS label."""
 SCHEDULER = Size(cores=1, memory_bytes=0, threads=1)
@@ -71,7 +73,8 @@ class Policy:
         settings = options or Options()
         self._environments = settings.environment.allowed
         cores = machine.cores if machine else MANY_CORES
-        self._max_workers = (limits or Limits()).cluster_max_workers or max(16, 4 * cores)
+        self.limits = LimitBook(limits)
+        self._many_workers = max(16, 4 * cores)
         self._timeouts = timeouts or Timeouts()
         self._options = _describe(settings, machine)
 
@@ -82,18 +85,21 @@ class Policy:
     def resolve(self, caller: Caller, name: str, given: Mapping[str, Any]) -> ClusterSpec:
         """What the caller gets for these options.
 
-        raises  OptionInvalid, naming the option
+        raises  OptionInvalid, naming the option; LimitExceeded where not one worker of the size would fit
         """
         options = check_options(self.options(caller), given)
         cores, timeouts = options["worker_cores"], self._timeouts
+        worker = Size(cores, int(options["worker_memory"] * GIB), options["worker_threads"] or max(1, int(cores)))
+        most, most_by = self.limits.most_workers(caller.name, caller.groups, SCHEDULER, worker, self._many_workers)
         return ClusterSpec(
             name=name,
             owner=caller.name,
             options=options,
             environment=self._environment(options["environment"].strip()),
             scheduler=SCHEDULER,
-            worker=Size(cores, int(options["worker_memory"] * GIB), options["worker_threads"] or max(1, int(cores))),
-            max_workers=self._max_workers,
+            worker=worker,
+            max_workers=most,
+            max_workers_by=most_by,
             start_timeout_s=timeouts.scheduler_start_s,
             worker_start_timeout_s=timeouts.worker_start_s,
             idle_timeout_s=timeouts.idle_s,

@@ -112,7 +112,9 @@ def _end_if_start_takes_too_long(draft: Draft) -> None:
     look = draft.seen.jobs.get(job.job_id)
     if look is not None and look.state is JobState.PENDING:
         return  # waiting for its turn in the resource manager's queue, as long as that takes
-    since = job.running_at or job.submitted_at or record.created_at
+    if not record.grant.scheduler:
+        return  # waiting for room under the limits
+    since = job.running_at or job.submitted_at or record.granted_at or record.created_at
     limit_s = record.spec.start_timeout_s
     if draft.passed(since + limit_s):
         lines = last_lines(look.log_tail) if look else ""
@@ -136,7 +138,7 @@ def _take_step(draft: Draft) -> None:
         if record.state is not ClusterState.STOPPING:
             draft.change_cluster(ClusterState.STOPPING, record.wanted.stop)
         stop_workers(draft)
-    elif record.state is ClusterState.PENDING:
+    elif record.state is ClusterState.PENDING and record.grant.scheduler:
         draft.act(Submit(record.scheduler.job.job_id))
     elif record.state is ClusterState.RUNNING:
         scale_workers(draft)

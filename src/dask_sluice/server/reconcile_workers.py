@@ -130,7 +130,9 @@ def _see_retiring(draft: Draft, worker: WorkerRecord) -> None:
 def scale_workers(draft: Draft) -> None:
     """Start or give up workers until as many live as are wanted."""
     record = draft.record
-    wanted = min(record.wanted.workers, record.spec.max_workers)
+    if record.grant.workers > record.wanted.workers:
+        record = draft.set(grant=replace(record.grant, workers=record.wanted.workers))
+    wanted = min(record.grant.workers, record.spec.max_workers)
     living = [worker for worker in record.workers if worker.state in LIVING]
     if len(living) > wanted:
         _give_up(draft, living, len(living) - wanted)

@@ -31,7 +31,7 @@ authenticator:
     users:
       alice: "scrypt$15$8$1$..."      # dask-sluice hash-password
 limits:
-  cluster_max_workers: 20
+  cluster: {workers: 20}
 ```
 """
 

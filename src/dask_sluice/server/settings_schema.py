@@ -10,11 +10,12 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, model_validator
 
 from .backends.local.settings import LocalSettings
-from .identity.names import is_user_name
 from .identity.passwords import is_hash
+from .settings_limits import Limits
+from .settings_parts import GroupName, Seconds, SecondsOrNever, Section, UserName
 
 BUILT_IN_BACKENDS = ("local", "fake")
 BUILT_IN_AUTHENTICATORS = ("token", "basic")
@@ -52,12 +53,6 @@ def _host_and_port(value: str) -> str:
     return value
 
 
-def _user(value: str) -> str:
-    if not is_user_name(value):
-        raise ValueError("a user name has letters, digits and . _ @ + - only, and does not start with a sign")
-    return value
-
-
 def _hash(value: SecretStr) -> SecretStr:
     if not is_hash(value.get_secret_value()):
         raise ValueError("must be the hash of a password, as `dask-sluice hash-password` prints it")
@@ -83,19 +78,7 @@ def _free_settings(kind: str, built_in: tuple[str, ...], settings: dict[str, Any
 AnchoredPath = Annotated[Path, AfterValidator(_anchored)]
 ExistingFile = Annotated[Path, AfterValidator(_anchored), AfterValidator(_existing_file)]
 Kind = Annotated[str, AfterValidator(_kind)]
-UserName = Annotated[str, AfterValidator(_user)]
-GroupName = UserName
 PasswordHash = Annotated[SecretStr, AfterValidator(_hash)]
-Seconds = Annotated[float, Field(gt=0)]
-SecondsOrNever = Annotated[float, Field(ge=0)]
-
-
-class Section(BaseModel):
-    """What all sections have in common: immutable, and no key that is not known."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False, str_strip_whitespace=True
-    )
 
 
 class Listen(Section):
@@ -282,14 +265,6 @@ class Options(Section):
     """Threads of one worker."""
     environment: Environment = Environment()
     """Python environments in which clusters run."""
-
-
-class Limits(Section):
-    """What nobody may exceed."""
-
-    cluster_max_workers: int | None = Field(None, ge=1)
-    """Workers of one cluster. Null: four for each core of this machine, at least 16. There is always a limit, so that
-    a slip of the finger does not fill the machine."""
 
 
 class Timeouts(Section):

@@ -71,7 +71,15 @@ def _granted(record: ClusterRecord, wanted: Wanted, told: Reason, now: float, li
     events = [Event(now, record.name, "cluster", "scaling", told)]
     message = ""
     if asked > count:
-        clamped = plain(ReasonCode.LIMIT_CLAMPED, asked=asked, limit=most, count=count)
+        alive = sum(not worker.state.is_final for worker in record.workers)
+        clamped = plain(
+            ReasonCode.LIMIT_CLAMPED,
+            asked=asked,
+            limit=most,
+            limit_by=record.spec.max_workers_by,
+            count=count,
+            now=alive,
+        )
         events.append(Event(now, record.name, "cluster", "scaling", clamped))
         message = clamped.sentence
     # Whoever scales wants another try, whatever failed before.

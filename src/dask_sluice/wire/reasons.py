@@ -17,6 +17,9 @@ class ReasonCode(str, Enum):
     """Stable codes; programs may compare them, so a code is never given another meaning."""
 
     CREATED = "created"
+    QUEUED = "queued"
+    WORKERS_QUEUED = "workers_queued"
+    QUEUED_FOR_TURN = "queued_for_turn"
     SCHEDULER_STARTING = "scheduler_starting"
     SCHEDULER_CONNECTING = "scheduler_connecting"
     RUNNING = "running"
@@ -67,6 +70,18 @@ class ReasonText:
 
 CATALOGUE: Mapping[ReasonCode, ReasonText] = {
     ReasonCode.CREATED: ReasonText("accepted, waiting for its turn to start"),
+    ReasonCode.QUEUED: ReasonText(
+        "waits for room: {used} of {limit} are in use by {who}; number {position} in the queue",
+        "It starts by itself when others end. Whoever has used least is served first.",
+    ),
+    ReasonCode.WORKERS_QUEUED: ReasonText(
+        "{count} workers wait for room: {used} of {limit} are in use by {who}; number {position} in the queue",
+        "They start by themselves when others end. Whoever has used least is served first.",
+    ),
+    ReasonCode.QUEUED_FOR_TURN: ReasonText(
+        "{count} starts wait for their turn: {limit} for {who}",
+        "They follow by themselves, so many at a time; an administrator sets the number.",
+    ),
     ReasonCode.SCHEDULER_STARTING: ReasonText("the scheduler is starting"),
     ReasonCode.SCHEDULER_CONNECTING: ReasonText("the scheduler has started and is connecting to the server"),
     ReasonCode.RUNNING: ReasonText("running"),
@@ -95,7 +110,8 @@ CATALOGUE: Mapping[ReasonCode, ReasonText] = {
     ReasonCode.ADAPTIVE_UP: ReasonText("adaptive scaling asks for {count} workers instead of {before}: {why}"),
     ReasonCode.ADAPTIVE_DOWN: ReasonText("adaptive scaling asks for {count} workers instead of {before}: {why}"),
     ReasonCode.LIMIT_CLAMPED: ReasonText(
-        "{asked} workers were asked for; the limit is {limit}, so it is {count}", "An administrator sets the limit."
+        "{asked} workers were asked for; the limit is {limit_by}, so it is {count} (now {now})",
+        "An administrator sets the limit; smaller workers may fit more often.",
     ),
     ReasonCode.WORKER_STARTING: ReasonText("starting"),
     ReasonCode.WORKER_CONNECTED: ReasonText("connected to the scheduler"),

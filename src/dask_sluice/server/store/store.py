@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Select, and_, delete, insert, select, update
+from sqlalchemy import Connection, Select, and_, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from ...wire.errors import ClusterNotFound, IdempotencyConflict
 from ...wire.states import ClusterState
 from ..decision import Change
+from ..limits import Bound, too_many_clusters
 from ..model import ClusterRecord, Event, WorkerRecord
 from . import documents, schema
 from .database import Database
@@ -63,18 +64,26 @@ class Store:
         self._listeners.append(listener)
 
     async def create(
-        self, change: Change, secret: Secrets, idempotency: tuple[str, str] | None = None
+        self,
+        change: Change,
+        secret: Secrets,
+        idempotency: tuple[str, str] | None = None,
+        *,
+        most: Bound | None = None,
     ) -> tuple[ClusterRecord, bool]:
         """The stored record, and whether it is new.
 
         idempotency  the request's key and a digest of what it asks for
-        raises       IdempotencyConflict where the key was used for another request
+        most         how many clusters the owner may have that have not ended
+        raises       IdempotencyConflict where the key was used for another request, LimitExceeded
         """
         owner = change.record.spec.owner
 
         def work(connection: Connection) -> tuple[ClusterRecord, bool]:
             if idempotency is not None and (name := _earlier(connection, owner, *idempotency)):
                 return _load(connection, name), False
+            if most is not None:
+                _check_room(connection, owner, most)
             _insert_cluster(connection, change)
             connection.execute(insert(secrets).values(cluster=change.record.name, **vars(secret)))
             if idempotency is not None:
@@ -212,6 +221,14 @@ def _earlier(connection: Connection, owner: str, key: str, digest: str) -> str |
             hint="Use a new key for each new cluster.",
         )
     return str(row.cluster)
+
+
+def _check_room(connection: Connection, owner: str, most: Bound) -> None:
+    """Counted where it is written, so that two requests at once cannot both take the last place."""
+    theirs = and_(clusters.c.owner == owner, clusters.c.ended_at.is_(None))
+    used = connection.execute(select(func.count()).select_from(clusters).where(theirs)).scalar_one()
+    if used >= most.most:
+        raise too_many_clusters(owner, used, most)
 
 
 def _load(connection: Connection, name: str) -> ClusterRecord:

@@ -1,0 +1,141 @@
+"""The shell around `admission`: hears of every record, hands out what there is room for, tells those who wait.
+
+What it gives is a fact in the cluster's next step: a cluster with room starts as fast as if there were no limits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from ..wire.errors import ClusterNotFound
+from ..wire.reasons import Reason, ReasonCode
+from . import facts
+from .admission import Admission, Block, Demand, demand_of
+from .amounts import DIMENSIONS
+from .clock import Clock
+from .decision import Fact, plain
+from .limits import LimitBook
+from .loop import Loop
+from .model import ClusterRecord, Event
+from .store import Store
+
+TELL_AFTER_S = 1.0
+"""Whoever waits longer is told behind which limit, and at which place."""
+TELL_EVERY_S = 5.0
+PLACES_TOLD = 100
+"""How far down the line places are kept up to date; who stands further back sees an older one."""
+MANY = 50
+"""With so many in line, the changes of a moment make one decision."""
+GATHER_S = 0.02
+
+
+class Turnstile:
+    """Lets schedulers and workers through while there is room."""
+
+    def __init__(self, store: Store, loop: Loop, clock: Clock, book: LimitBook) -> None:
+        self.admission = Admission(book)
+        self._limits = book.limits
+        self._loop = loop
+        self._clock = clock
+        self._group: asyncio.TaskGroup | None = None
+        self._alarm_at: float | None = None
+        self._decision_due = asyncio.Event()
+        store.on_change(self._changed)
+
+    async def run(self) -> None:
+        """Work until cancelled; the loop works already."""
+        now = self._clock.now()
+        for record in self._loop.records().values():
+            self.admission.update(demand_of(record), now)
+        try:
+            async with asyncio.TaskGroup() as self._group:
+                self._group.create_task(self._decide_when_due())
+                self._group.create_task(self._tell_who_waits_for_ever())
+                self._decide()
+        finally:
+            self._group = None
+
+    def _changed(self, record: ClusterRecord, _happened: tuple[Event, ...]) -> None:
+        now = self._clock.now()
+        if record.state.is_final:
+            self.admission.forget(record.name, now)
+        else:
+            self.admission.update(demand_of(record), now)
+        self._look()
+
+    def _look(self) -> None:
+        """Decide at once, so that what has room starts with the very next step; where a crowd waits, soon."""
+        if self._group is None or not self.admission.waiting:
+            return
+        if self.admission.waiting < MANY:
+            self._decide()
+        else:
+            self._decision_due.set()
+
+    async def _decide_when_due(self) -> None:
+        while True:
+            await self._decision_due.wait()
+            self._decision_due.clear()
+            self._decide()
+            await self._clock.sleep(GATHER_S)
+
+    def _decide(self) -> None:
+        granted, wake_at = self.admission.decide(self._clock.now())
+        for name, grant in granted.items():
+            self._note(name, partial(facts.granted, grant=grant))
+        if wake_at is not None and self._group is not None and (self._alarm_at is None or wake_at < self._alarm_at):
+            self._alarm_at = wake_at
+            self._group.create_task(self._ring(wake_at))
+
+    async def _ring(self, at: float) -> None:
+        """Time has made room: somebody's next start is due."""
+        await self._clock.sleep(max(0.0, at - self._clock.now()))
+        self._alarm_at = None
+        self._decision_due.set()
+
+    def _note(self, name: str, fact: Fact) -> None:
+        def written(done: asyncio.Future[ClusterRecord]) -> None:
+            if not done.cancelled() and done.exception() is None:
+                self.admission.settled(name, self._clock.now())
+                self._look()
+
+        try:
+            self._loop.note(name, fact).add_done_callback(written)
+        except ClusterNotFound:
+            self.admission.forget(name, self._clock.now())
+
+    async def _tell_who_waits_for_ever(self) -> None:
+        while True:
+            await self._clock.sleep(TELL_AFTER_S)
+            self._tell_who_waits()
+            await self._clock.sleep(TELL_EVERY_S - TELL_AFTER_S)
+            self._tell_who_waits()
+
+    def _tell_who_waits(self) -> None:
+        now = self._clock.now()
+        if not self.admission.waiting:
+            return
+        for place, name in enumerate(self.admission.line(now)[:PLACES_TOLD], start=1):
+            demand, block, record = self.admission.demand(name), self.admission.why(name), self._loop.record(name)
+            if demand is None or block is None or record is None or demand.since + TELL_AFTER_S > now:
+                continue
+            reason = self._reason(demand, block, place)
+            if reason != record.reason:
+                self._note(name, partial(facts.queued, reason=reason))
+
+    def _reason(self, demand: Demand, block: Block, place: int) -> Reason:
+        missing = demand.wanted - demand.grant.workers if demand.grant.scheduler else 1
+        who = block.scope.shown
+        if block.bound is None:
+            limits = self._limits
+            at_once = f"{limits.submits_at_once} at a time (limits.submits_at_once)"
+            limit = (
+                at_once if block.until is None else f"{limits.starts_per_minute} a minute (limits.starts_per_minute)"
+            )
+            return plain(ReasonCode.QUEUED_FOR_TURN, count=missing, who=who, limit=limit)
+        used = f"{block.used / DIMENSIONS[block.bound.dimension].scale:g}"
+        told = {"who": who, "used": used, "limit": block.bound.shown, "position": place}
+        if demand.grant.scheduler:
+            return plain(ReasonCode.WORKERS_QUEUED, count=missing, **told)
+        return plain(ReasonCode.QUEUED, **told)
