@@ -20,6 +20,7 @@ from dask_sluice.server.loop import Loop
 from dask_sluice.server.model import Caller, ClusterRecord
 from dask_sluice.server.policy import Policy
 from dask_sluice.server.routes import Routes
+from dask_sluice.server.settings_leases import Leases
 from dask_sluice.server.settings_limits import Limits
 from dask_sluice.server.settings_schema import Timeouts
 from dask_sluice.server.store import Store
@@ -93,6 +94,7 @@ async def running_core(
     timeouts: Timeouts | None = None,
     limits: Limits | None = None,
     rules: Rules | None = None,
+    leases: Leases | None = None,
 ) -> AsyncIterator[Core]:
     """A core at work; leaving it is like `kill -9`: nothing is ended, nothing is told."""
     clock = clock or SystemClock()
@@ -103,7 +105,7 @@ async def running_core(
     loop = Loop(store, backend, clock, launch=LaunchSettings("ws://127.0.0.1:1"), rules=rules)
     links = Links(store, loop, clock)
     store.on_change(changes)
-    policy = Policy(limits=limits, timeouts=timeouts)
+    policy = Policy(limits=limits, timeouts=timeouts, leases=leases)
     turnstile = Turnstile(store, loop, clock, policy.limits)
     control = Control(store, policy, backend, changes, clock)
     backend.call_home_to(links)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dask_sluice.server.backends.protocol import Size
-from dask_sluice.server.model import ClusterRecord, ClusterSpec, JobRecord, SchedulerRecord, Wanted
+from dask_sluice.server.model import ClusterRecord, ClusterSpec, JobRecord, LeaseTerms, SchedulerRecord, Wanted
 from dask_sluice.wire.reasons import Reason, ReasonCode
 from dask_sluice.wire.states import ClusterState
 
@@ -19,7 +19,7 @@ def spec_of(name: str, owner: str = "ada") -> ClusterSpec:
         max_workers=6,
         start_timeout_s=60,
         worker_start_timeout_s=60,
-        idle_timeout_s=600,
+        lease=LeaseTerms(idle_s=600),
     )
 
 

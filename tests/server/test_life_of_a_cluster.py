@@ -10,6 +10,8 @@ import pytest
 
 from dask_sluice.server.backends.fake import PRESETS, Dials, JobDials, World
 from dask_sluice.server.backends.protocol import JobState
+from dask_sluice.server.decision import Rules
+from dask_sluice.server.settings_leases import Idle, Leases
 from dask_sluice.server.settings_schema import Timeouts
 from dask_sluice.wire.reasons import ReasonCode
 from dask_sluice.wire.states import ClusterState, WorkerState
@@ -158,7 +160,9 @@ async def test_workers_that_keep_failing_are_given_up_until_someone_scales(tmp_p
 
 
 async def test_an_idle_cluster_ends(tmp_path: Path, world: World) -> None:
-    async with running_core(tmp_path, world=world, timeouts=Timeouts(idle_s=0.2)) as core:
+    async with running_core(
+        tmp_path, world=world, leases=Leases(idle=Idle(default=0.2, minimum=0.1)), rules=Rules(lease_grace_s=0)
+    ) as core:
         record = await core.until((await core.new()).name, ClusterState.STOPPED)
         assert record.reason.code is ReasonCode.IDLE
 

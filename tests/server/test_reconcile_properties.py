@@ -22,6 +22,7 @@ from dask_sluice.server.model import (
     ClusterSpec,
     Grant,
     JobRecord,
+    LeaseTerms,
     Observation,
     SchedulerRecord,
     Wanted,
@@ -43,7 +44,7 @@ SPEC = ClusterSpec(
     max_workers=MAX_WORKERS,
     start_timeout_s=60,
     worker_start_timeout_s=60,
-    idle_timeout_s=600,
+    lease=LeaseTerms(idle_s=600, absent_s=900, age_s=5000),
 )
 SCHEDULER = "ada-1-scheduler"
 ROOM = partial(facts.granted, grant=Grant(True, MAX_WORKERS))

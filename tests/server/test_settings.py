@@ -41,7 +41,7 @@ def test_every_section_can_be_set(tmp_path: Path) -> None:
         backend: {kind: local, local: {stop_grace_s: 1}}
         options: {worker_memory: {default: 4, maximum: 64}, environment: {allowed: ["/opt/envs/*"]}}
         limits: {cluster: {workers: 20}}
-        timeouts: {idle_s: 3600}
+        leases: {idle: {default: 3600}}
         on_stop: keep_clusters
         log: {level: debug, format: json}
         """
@@ -65,8 +65,8 @@ def test_every_section_can_be_set(tmp_path: Path) -> None:
         ("listen:\n  port: 70000", 2, ["from 0 to 65535", "got 70000"]),
         ("limits:\n  cluster:\n    workers: true", 3, ["a whole number, at least 1", "got true"]),
         ("limits:\n  cluster:\n    workers: 1.5", 3, ["a whole number", "got 1.5"]),
-        ("timeouts:\n  idle_s: -1", 2, ["timeouts.idle_s must be a number, at least 0", "got -1"]),
-        ("timeouts:\n  idle_s: .nan", 2, ["timeouts.idle_s must be a number"]),
+        ("leases:\n  idle:\n    default: -1", 3, ["leases.idle.default must be a number, at least 0", "got -1"]),
+        ("leases:\n  idle:\n    default: .nan", 3, ["leases.idle.default must be a number"]),
         ("on_stop: maybe", 1, ["on_stop must be one of 'stop_clusters', 'keep_clusters'", 'got "maybe"']),
         ("listen:", 1, ["listen must be keys with values; got null"]),
         ("options:\n  environment:\n    allowed:\n    - /opt\n    - 3", 5, ["allowed.1 must be text", "got 3"]),

@@ -11,6 +11,7 @@ import contextlib
 import inspect
 import logging
 import os
+import pickle
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
@@ -59,6 +60,7 @@ class SchedulerAgent:
             "adapt": self._on_adapt,
             "wanted": self._on_wanted,
             "retire": self._on_retire,
+            "warn": self._on_warn,
             "stop": self._on_stop,
         }
 
@@ -172,6 +174,10 @@ class SchedulerAgent:
 
     def _on_wanted(self, message: Message) -> None:
         self._adaptive.wanted = int(message["count"])
+
+    def _on_warn(self, message: Message) -> None:
+        """As a worker's `warn` does: clients of distributed 2023 and later show it, older ones do not listen."""
+        self._scheduler.log_event("warn", {"message": pickle.dumps(str(message["message"]))})
 
     def _on_stop(self, message: Message) -> None:
         log.info("asked to stop: %s", message.get("reason", ""))

@@ -1,4 +1,4 @@
-"""Commands about clusters: list, show, new, scale, adapt, stop, logs, options."""
+"""Commands about clusters: list, show, new, scale, adapt, keep, stop, logs, options."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 import yaml
 from rich.text import Text
 
-from ..wire.api import ClusterView, EventView, WorkerView
+from ..wire.api import ClusterView, EventView, LeaseChange, WorkerView
 from ..wire.options import Option
 from . import output
 from .exits import USAGE, Exit
@@ -173,6 +173,25 @@ def _with_warnings(work: Any) -> None:
         with_gateway(work)
     for warning in caught:
         click.echo(f"dask-sluice: {warning.message}", err=True)
+
+
+@click.command("keep")
+@click.argument("name")
+@click.argument("duration", metavar="DURATION")
+@click.option("--extend", is_flag=True, help="Put off the end of its longest life instead.")
+@server_options
+def keep_command(name: str, duration: str, extend: bool, **server: Any) -> None:
+    """Do not stop a cluster for being idle or alone for so long from now: 90min, 2h."""
+    from ..client.durations import seconds
+
+    try:
+        length_s = seconds(duration)
+    except ValueError as error:
+        raise Exit(str(error), USAGE) from error
+    change = LeaseChange(extend_s=length_s) if extend else LeaseChange(keep_alive_s=length_s)
+    view = with_gateway(lambda gateway: gateway.change_lease(name, change))
+    until = view.lease.ends_at if extend else view.lease.kept_until
+    click.echo(f"{name} is kept until {output.clock(until)}" if until else f"{name} has no end in sight", err=True)
 
 
 @click.command("stop")

@@ -20,6 +20,7 @@ _COMMANDS = {
     "new": ("clusters", "Start a cluster."),
     "scale": ("clusters", "Set how many workers a cluster has."),
     "adapt": ("clusters", "Let the number of workers follow the work."),
+    "keep": ("clusters", "Keep a cluster that would be stopped for being idle."),
     "stop": ("clusters", "Stop clusters."),
     "logs": ("clusters", "Print what a scheduler or a worker wrote."),
     "options": ("clusters", "List what can be chosen for a cluster."),

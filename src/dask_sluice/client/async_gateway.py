@@ -21,6 +21,8 @@ from ..wire.api import (
     CreateRequest,
     Credentials,
     EventView,
+    LeaseChange,
+    LeaseRequest,
     ScaleAnswer,
     ScaleRequest,
     ServerInfo,
@@ -125,12 +127,16 @@ class AsyncGateway:
         """Ask for a cluster without waiting for it: its name."""
         return (await self.create(await self.checked(cluster_options, kwargs))).name
 
-    async def create(self, options: Mapping[str, Any], key: str | None = None) -> ClusterView:
+    async def create(
+        self, options: Mapping[str, Any], key: str | None = None, lease: LeaseRequest | None = None
+    ) -> ClusterView:
         """The cluster asked for under this key: new, or the one that an earlier call with the key made.
 
         Cancelled, it stops what it has begun: a request on its way must come to a name to be undone.
         """
-        creating = asyncio.ensure_future(self._create(options, key or uuid.uuid4().hex))
+        creating = asyncio.ensure_future(
+            self._create(CreateRequest(options, lease or LeaseRequest()), key or uuid.uuid4().hex)
+        )
         try:
             return await asyncio.shield(creating)
         except asyncio.CancelledError:
@@ -139,8 +145,8 @@ class AsyncGateway:
                 await asyncio.wait_for(self.stop_cluster(view.name), UNDO_S)
             raise
 
-    async def _create(self, options: Mapping[str, Any], key: str) -> ClusterView:
-        body, headers = asdict(CreateRequest(options)), {IDEMPOTENCY_HEADER: key}
+    async def _create(self, request: CreateRequest, key: str) -> ClusterView:
+        body, headers = asdict(request), {IDEMPOTENCY_HEADER: key}
         answer = await self._connection.send("POST", f"{API_ROOT}/clusters", body=body, headers=headers)
         return read(ClusterView, answer)
 
@@ -204,6 +210,10 @@ class AsyncGateway:
     ) -> None:
         """Let the number of workers follow the work, between these bounds; `active=False` ends that."""
         await self._change(cluster_name, "adapt", asdict(AdaptRequest(minimum, maximum, active)))
+
+    async def change_lease(self, cluster_name: str, change: LeaseChange) -> ClusterView:
+        """Keep a cluster although it is idle or alone, make its life longer, or say that we are there."""
+        return read(ClusterView, await self._connection.send("POST", _path(cluster_name, "lease"), body=asdict(change)))
 
     async def stop_cluster(self, cluster_name: str) -> None:
         """Ask a cluster to end; does not wait for it. Ended already is success."""

@@ -10,6 +10,7 @@ import asyncio
 import atexit
 import contextlib
 import logging
+import time
 import warnings
 import weakref
 from collections.abc import Generator
@@ -21,10 +22,11 @@ from distributed.deploy import Cluster
 from distributed.objects import SchedulerInfo
 from distributed.utils import NoOpAwaitable
 
-from ..wire.api import ClusterView, EventView, WorkerView
+from ..wire.api import ClusterView, EventView, LeaseChange, LeaseRequest, LeaseView, WorkerView
 from ..wire.errors import ClusterNotFound, SluiceError
 from .async_gateway import AsyncGateway
 from .comm import Transport, route_to
+from .durations import seconds
 from .errors import GatewayWarning
 from .identity import SluiceSecurity
 from .options import Options
@@ -42,8 +44,12 @@ _open_clusters: weakref.WeakSet[GatewayCluster] = weakref.WeakSet()
 class GatewayCluster(Cluster):
     """A new cluster on a server (or, by `from_name`, one that is there), closed like any other cluster.
 
-    shutdown_on_close   whether `close`, leaving a `with` block and the end of the program stop the cluster
+    shutdown_on_close   whether `close`, leaving a `with` block and the end of the program stop the cluster; if so, the
+                        server also stops it once this program has been gone for a while (killed, disconnected)
     timeout             seconds to wait until it runs; None: until the server gives up on it
+    idle_timeout        stop it after so long without work: seconds or a text such as "2h"; 0: never; None: as the
+                        administrator set it
+    max_age             stop it after so long in any case, likewise
     other keywords      cluster options
     """
 
@@ -62,6 +68,8 @@ class GatewayCluster(Cluster):
         timeout: float | None = None,
         quiet: bool = False,
         transport: Transport = "auto",
+        idle_timeout: float | str | None = None,
+        max_age: float | str | None = None,
         _name: str | None = None,
         **options: Any,
     ) -> None:
@@ -72,6 +80,7 @@ class GatewayCluster(Cluster):
         self._gateway = AsyncGateway(address, auth=auth)
         self._transport = transport
         self._wish = (cluster_options, options)
+        self._lease = LeaseRequest(seconds(idle_timeout), seconds(max_age), presence=shutdown_on_close)
         self._timeout = timeout
         self._progress = Progress(quiet=quiet)
         self._view: ClusterView | None = None
@@ -139,7 +148,7 @@ class GatewayCluster(Cluster):
         """Create, or look up by name."""
         if self._from_name is not None:
             return await self._gateway.view(self._from_name)
-        view = await self._gateway.create(await self._gateway.checked(*self._wish))
+        view = await self._gateway.create(await self._gateway.checked(*self._wish), lease=self._lease)
         self.name = view.name
         return view
 
@@ -218,6 +227,19 @@ class GatewayCluster(Cluster):
         """Let the number of workers follow the work, between these bounds; `active=False` ends that."""
         return self.sync(self._gateway.adapt_cluster, self.name, minimum, maximum, active)
 
+    def keep_alive(self, duration: float | str) -> Any:
+        """Do not stop the cluster for being idle or alone for so long from now: seconds or a text such as "2h"."""
+        return self.sync(self._gateway.change_lease, self.name, LeaseChange(keep_alive_s=seconds(duration)))
+
+    def extend(self, duration: float | str) -> Any:
+        """Put off the end of the cluster's longest life, where the administrator allows that."""
+        return self.sync(self._gateway.change_lease, self.name, LeaseChange(extend_s=seconds(duration)))
+
+    @property
+    def lease(self) -> LeaseView | None:
+        """When the cluster will be stopped if nothing changes; None before it runs."""
+        return None if self._view is None else self._view.lease
+
     def get_client(self, set_as_default: bool = True) -> Any:
         """A `distributed.Client` of this cluster, closed with it."""
         return Client(self, set_as_default=set_as_default, asynchronous=self.asynchronous)
@@ -251,7 +273,11 @@ class GatewayCluster(Cluster):
 
     async def _changed(self, view: ClusterView) -> None:
         """The server told something new."""
-        self._view = view
+        before, self._view = self._view, view
+        notice = view.lease.notice
+        # A connected `distributed.Client` is warned by the scheduler.
+        if notice is not None and (before is None or before.lease.notice != notice) and not _clients_of(self):
+            warnings.warn(f"cluster {view.name} {notice.sentence}", GatewayWarning, stacklevel=2)
         if view.state.is_active:
             with contextlib.suppress(OSError):
                 await self._refresh()
@@ -261,9 +287,10 @@ class GatewayCluster(Cluster):
 
 async def _watch(ref: weakref.ref[GatewayCluster], gateway: AsyncGateway, view: ClusterView) -> None:
     """Follow the cluster for as long as its object lives. Holds it weakly, so that it can be collected."""
-    pause_s = 0.2
+    pause_s, presence = 0.2, _Presence(gateway)
     while view.state.is_active:
         try:
+            await presence.tell(view)
             newer = await gateway.wait(view.name, view.version)
         except SluiceError:  # the server is away, or the cluster's record is gone: patience, clusters go on
             await asyncio.sleep(pause_s)
@@ -277,6 +304,20 @@ async def _watch(ref: weakref.ref[GatewayCluster], gateway: AsyncGateway, view: 
             await cluster._changed(newer)
         view = newer
         del cluster
+
+
+class _Presence:
+    """Says now and then that the program which made a cluster is still there."""
+
+    def __init__(self, gateway: AsyncGateway) -> None:
+        self._gateway = gateway
+        self._told_at = time.monotonic()
+
+    async def tell(self, view: ClusterView) -> None:
+        every_s = view.lease.presence_every_s
+        if every_s and time.monotonic() >= self._told_at + every_s:
+            self._told_at = time.monotonic()
+            await self._gateway.change_lease(view.name, LeaseChange(present=True))
 
 
 def _clients_of(cluster: GatewayCluster) -> list[Any]:

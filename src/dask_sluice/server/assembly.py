@@ -67,7 +67,7 @@ async def build_core(settings: Settings, foundation: Foundation, clock: Clock, s
     changes = Changes()
     store.on_change(changes)
     machine = this_machine() if settings.backend.kind == "local" else None
-    policy = Policy(settings.options, settings.limits, timeouts, machine)
+    policy = Policy(settings.options, settings.limits, timeouts, machine, settings.leases)
     turnstile = Turnstile(store, loop, clock, policy.limits)
     control = Control(store, policy, backend, changes, clock)
     authenticator = make_authenticator(settings.authenticator)

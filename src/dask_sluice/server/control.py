@@ -13,7 +13,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
-from ..wire.api import Credentials
+from ..wire.api import Credentials, LeaseChange, LeaseRequest
 from ..wire.errors import BackendUnavailable, ClusterNotRunning, RequestInvalid
 from ..wire.options import Option
 from ..wire.reasons import Reason, ReasonCode
@@ -25,7 +25,7 @@ from .changes import Changes
 from .clock import Clock
 from .decision import Change, plain
 from .model import Caller, ClusterRecord, Event, JobRecord, SchedulerRecord, Wanted, WorkerRecord
-from .policy import Action, Policy, check, cluster_name
+from .policy import AS_SET, Action, Policy, check, cluster_name
 from .store import Secrets, Store
 
 SHOWN = tuple(state for state in ClusterState if not state.is_final)
@@ -52,12 +52,16 @@ class Control:
         return self._policy.options(caller)
 
     async def create(
-        self, caller: Caller, options: Mapping[str, Any], idempotency_key: str | None
+        self,
+        caller: Caller,
+        options: Mapping[str, Any],
+        idempotency_key: str | None,
+        lease: LeaseRequest = AS_SET,
     ) -> tuple[ClusterRecord, bool]:
         """The record, and whether it is new (False: the key was used before for the same request)."""
         if self._closed:
             raise BackendUnavailable("the server is shutting down and takes no new clusters", retry_after_s=10)
-        spec = self._policy.resolve(caller, cluster_name(caller.name, secrets.token_hex(4)), options)
+        spec = self._policy.resolve(caller, cluster_name(caller.name, secrets.token_hex(4)), options, lease)
         if isinstance(self._backend, ChecksEnvironments):
             await self._backend.check_environment(spec.environment, caller.name)
         now = self._clock.now()
@@ -75,7 +79,7 @@ class Control:
         created = Event(now, spec.name, "cluster", "cluster", told)
         authority = new_authority(spec.name, now)
         secret = Secrets(secrets.token_urlsafe(32), authority.certificate, authority.key)
-        idempotency = (idempotency_key, _digest(options)) if idempotency_key else None
+        idempotency = (idempotency_key, _digest({**options, "": vars(lease)})) if idempotency_key else None
         most = self._policy.limits.clusters_of(caller.name)
         return await self._store.create(Change(record, (created,)), secret, idempotency, most=most)
 
@@ -122,6 +126,18 @@ class Control:
         return await self._wish(
             caller, name, lambda record: wishes.adaptive(record, caller.name, minimum or 0, maximum, now)
         )
+
+    async def lease(self, caller: Caller, name: str, change: LeaseChange) -> ClusterRecord:
+        """Keep it alive, extend its life, note that its client is there; LimitExceeded above the terms."""
+        now = self._clock.now()
+
+        def changed(record: ClusterRecord) -> Change:
+            check(caller, Action.SCALE, record)
+            if not record.state.is_active or record.wanted.stop is not None:
+                raise not_running(record)
+            return wishes.leased(record, caller.name, change, now)
+
+        return (await self._store.change(name, changed, durable=not change.present)).record
 
     async def stop(self, caller: Caller, name: str) -> ClusterRecord:
         """Idempotent; an ended cluster is returned as it is."""

@@ -35,6 +35,8 @@ class Rules:
     """A link that is back sooner was never lost."""
     link_limit_s: float = 900.0
     """How long a running scheduler may stay away before it is given up."""
+    lease_grace_s: float = 300.0
+    """So long after a start of the server, or a sleep of its machine, no cluster is ended for being idle or alone."""
     ended_workers_kept: int = 20
     """How many ended workers stay in a record, to be shown."""
 

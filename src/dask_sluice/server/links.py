@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from ..wire.errors import AuthenticationRequired, ClusterNotFound
-from ..wire.reasons import ReasonCode
+from ..wire.reasons import Reason, ReasonCode
 from ..wire.states import ClusterState, WorkerState
 from . import facts
 from .clock import Clock
@@ -64,6 +64,7 @@ class _Link:
     wanted: int | None = None
     retiring: set[str] = field(default_factory=set)
     stopped: bool = False
+    noticed: Reason | None = None
     events: int = 0
 
 
@@ -187,6 +188,10 @@ def outstanding(link: _Link, record: ClusterRecord) -> list[Mapping[str, Any]]:
     if news := retiring - link.retiring:
         messages.append({"op": "retire", "names": sorted(news), "count": 0})
     link.retiring |= retiring
+    if (notice := record.lease.notice) != link.noticed:
+        link.noticed = notice
+        if notice is not None:
+            messages.append({"op": "warn", "message": f"cluster {record.name} {notice.sentence}"})
     if record.state is ClusterState.STOPPING and wanted.stop is not None and not link.stopped:
         link.stopped = True
         messages.append({"op": "stop", "reason": wanted.stop.sentence})

@@ -32,6 +32,9 @@ UNFINISHED = tuple(state for state in ClusterState if not state.is_final)
 STEPS_AT_ONCE = 32
 RETRY_S = (0.5, 1, 2, 5, 10, 30)
 SWEEP_EVERY_S = 3600.0
+BLINK_S = 20.0
+ASLEEP_S = 60.0
+"""Who wakes up so much later than meant was asleep: a machine that was suspended, a server without a processor."""
 
 
 @dataclass
@@ -83,6 +86,7 @@ class Loop:
                 await self._take_up_the_books()
                 group.create_task(self._lookout.run())
                 group.create_task(self._sweep())
+                group.create_task(self._notice_sleep())
                 if started is not None:
                     started.set()
                 await asyncio.Event().wait()
@@ -133,6 +137,7 @@ class Loop:
         return {name: attention.record for name, attention in self._clusters.items()}
 
     async def _take_up_the_books(self) -> None:
+        self.sightings.awake_since = self._clock.now()
         for record in await self._store.clusters(states=UNFINISHED):
             self._clusters[record.name] = _Attention(record, decided=record.version)
             self.sightings.unlinked(record.name, self._clock.now())
@@ -249,6 +254,15 @@ class Loop:
                     written.set_exception(ClusterNotFound(f"cluster {name!r} has ended"))
         self.sightings.forget(name)
         self._errands.forget(name)
+
+    async def _notice_sleep(self) -> None:
+        """Time that we slept through is held against nobody's lease."""
+        while True:
+            before = self._clock.now()
+            await self._clock.sleep(BLINK_S)
+            if self._clock.now() > before + ASLEEP_S:
+                log.warning("the server was asleep for %.0f s", self._clock.now() - before)
+                self.sightings.awake_since = self._clock.now()
 
     async def _sweep(self) -> None:
         """Forget clusters that ended long ago."""

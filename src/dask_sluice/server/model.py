@@ -26,6 +26,42 @@ class Caller:
 
 
 @dataclass(frozen=True)
+class LeaseTerms:
+    """How long the cluster may live. In seconds; 0 stands for no such end."""
+
+    idle_s: float = 0.0
+    """Without work."""
+    idle_without_clients: bool = False
+    """Whether it is idle only while no client is connected."""
+    absent_s: float = 0.0
+    """Without a client; 0 for a cluster that outlives its client."""
+    age_s: float = 0.0
+    """At all."""
+    keep_alive_max_s: float = 0.0
+    """How long at a time it can be asked to be kept although idle or alone."""
+    extend_max_s: float = 0.0
+    """By how much in all its life can be made longer."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """How the terms stand."""
+
+    kept_until: float = 0.0
+    """Not to be ended for being idle or alone before that time."""
+    extended_s: float = 0.0
+    """So much was added to its life."""
+    present_at: float = 0.0
+    """When its client last said that it is there."""
+    absent_since: float | None = None
+    """Since when no client is connected."""
+    warned: frozenset[str] = frozenset()
+    """Warnings of ends in sight that were given."""
+    notice: Reason | None = None
+    """The last of them, while it holds."""
+
+
+@dataclass(frozen=True)
 class ClusterSpec:
     """What was asked for, after policy. Never changes in a cluster's life. Times in seconds."""
 
@@ -39,8 +75,7 @@ class ClusterSpec:
     """Workers that it may ever have."""
     start_timeout_s: float
     worker_start_timeout_s: float
-    idle_timeout_s: float
-    """0: never."""
+    lease: LeaseTerms
     groups: tuple[str, ...] = ()
     """The owner's, when the cluster was made; the first one is charged."""
     max_workers_by: str = ""
@@ -134,6 +169,7 @@ class ClusterRecord:
     version: int
     created_at: float
     scheduler: SchedulerRecord
+    lease: Lease = Lease()
     grant: Grant = Grant()
     granted_at: float | None = None
     """When there was room for it to start."""
@@ -205,6 +241,8 @@ class Observation:
     report: AgentReport | None = None
     unlinked_since: float | None = None
     """Since when there is no link, as this server knows; None while there is one."""
+    awake_since: float | None = None
+    """Since when the server has been running without a pause."""
 
     @property
     def linked(self) -> bool:

@@ -12,12 +12,15 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Any
 
+from ..wire.api import LeaseRequest
 from ..wire.errors import ClusterNotFound, OptionInvalid
 from ..wire.options import Option, OptionType, check_options
 from .amounts import GIB
 from .backends.protocol import Size
+from .leases import terms
 from .limits import LimitBook
 from .model import Caller, ClusterRecord, ClusterSpec
+from .settings_leases import Leases
 from .settings_limits import Limits
 from .settings_schema import Number, Options, Timeouts
 
@@ -25,6 +28,8 @@ OWNER_PART = 30
 """`daskgateway-` (12) + owner + `-` + 8 has to stay below the 63 characters of a DNS label."""
 SCHEDULER = Size(cores=1, memory_bytes=0, threads=1)
 LEAST_MEMORY = 0.25
+AS_SET = LeaseRequest()
+"""A lease in which the administrator's settings decide everything."""
 MANY_CORES = 64
 """What a backend of more than one machine is taken to have, where nothing else bounds a cluster."""
 
@@ -69,6 +74,7 @@ class Policy:
         limits: Limits | None = None,
         timeouts: Timeouts | None = None,
         machine: Machine | None = None,
+        leases: Leases | None = None,
     ) -> None:
         settings = options or Options()
         self._environments = settings.environment.allowed
@@ -76,13 +82,14 @@ class Policy:
         self.limits = LimitBook(limits)
         self._many_workers = max(16, 4 * cores)
         self._timeouts = timeouts or Timeouts()
+        self._leases = leases or Leases()
         self._options = _describe(settings, machine)
 
     def options(self, caller: Caller) -> Sequence[Option]:
         """What this caller may choose."""
         return self._options
 
-    def resolve(self, caller: Caller, name: str, given: Mapping[str, Any]) -> ClusterSpec:
+    def resolve(self, caller: Caller, name: str, given: Mapping[str, Any], lease: LeaseRequest = AS_SET) -> ClusterSpec:
         """What the caller gets for these options.
 
         raises  OptionInvalid, naming the option; LimitExceeded where not one worker of the size would fit
@@ -102,7 +109,7 @@ class Policy:
             max_workers_by=most_by,
             start_timeout_s=timeouts.scheduler_start_s,
             worker_start_timeout_s=timeouts.worker_start_s,
-            idle_timeout_s=timeouts.idle_s,
+            lease=terms(self._leases, lease),
             groups=caller.groups,
         )
 

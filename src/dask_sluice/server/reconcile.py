@@ -1,8 +1,8 @@
 """What a cluster should do next: a pure function of what is wanted, what is kept and what is seen.
 
 No await, no clock, no logging, no randomness: the loop brings the facts, writes the record and acts.
-Here is decided when a cluster is started, given up, found idle and ended; workers are next door in
-`reconcile_workers`. A step taken twice decides nothing new the second time.
+Here is decided when a cluster is started, given up and ended; workers are next door in `reconcile_workers`, the
+ends of its lease in `reconcile_lease`. A step taken twice decides nothing new the second time.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from .backends.protocol import JobState
 from .decision import Decision, Draft, Fact, Remove, Rules, Submit, plain
 from .endings import closed_by_client, why_scheduler_ended
 from .model import ClusterRecord, Observation
+from .reconcile_lease import end_if_lease_is_over, see_clients
 from .reconcile_workers import scale_workers, see_workers, stop_workers
 
 
@@ -35,6 +36,7 @@ def reconcile(
         _see_link(draft)
         _see_arrival(draft)
         see_workers(draft)
+        see_clients(draft)
         _end_if_due(draft)
         _take_step(draft)
         _remove_jobs(draft)
@@ -100,7 +102,7 @@ def _end_if_due(draft: Draft) -> None:
     if record.state in (ClusterState.PENDING, ClusterState.STARTING):
         _end_if_start_takes_too_long(draft)
     elif record.state is ClusterState.RUNNING:
-        _end_if_idle(draft)
+        end_if_lease_is_over(draft)
         since = draft.seen.unlinked_since
         if since is not None and draft.passed(since + draft.rules.link_limit_s):
             how = f"it has not been in touch for {draft.rules.link_limit_s:g} s"
@@ -120,15 +122,6 @@ def _end_if_start_takes_too_long(draft: Draft) -> None:
         lines = last_lines(look.log_tail) if look else ""
         reason = plain(ReasonCode.SCHEDULER_START_TIMEOUT, limit_s=limit_s, phase=record.phase, last_lines=lines)
         draft.end(reason, failed=True)
-
-
-def _end_if_idle(draft: Draft) -> None:
-    limit_s, report = draft.record.spec.idle_timeout_s, draft.seen.report
-    if not limit_s or report is None or report.idle_since is None or not draft.seen.linked:
-        return
-    if draft.passed(report.idle_since + limit_s):
-        idle_s = round(draft.now - report.idle_since)
-        draft.end(plain(ReasonCode.IDLE, idle_s=idle_s, limit_s=limit_s), failed=False)
 
 
 def _take_step(draft: Draft) -> None:

@@ -14,8 +14,9 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, model_val
 
 from .backends.local.settings import LocalSettings
 from .identity.passwords import is_hash
+from .settings_leases import Leases
 from .settings_limits import Limits
-from .settings_parts import GroupName, Seconds, SecondsOrNever, Section, UserName
+from .settings_parts import GroupName, Seconds, Section, UserName
 
 BUILT_IN_BACKENDS = ("local", "fake")
 BUILT_IN_AUTHENTICATORS = ("token", "basic")
@@ -274,8 +275,6 @@ class Timeouts(Section):
     """From submitting a scheduler to its call home; then the cluster fails. Raise it for slow network disks."""
     worker_start_s: Seconds = 120.0
     """From submitting a worker until it is connected to its scheduler; then it is given up and another is tried."""
-    idle_s: SecondsOrNever = 0.0
-    """A cluster without work for so long is stopped. 0: never, since results kept in its memory would be lost."""
     retire_s: Seconds = 300.0
     """How long moving its data away may take before a surplus worker is ended all the same."""
     scheduler_lost_s: Seconds = 900.0
@@ -309,6 +308,8 @@ class Settings(Section):
     """What users may choose."""
     limits: Limits = Limits()
     """What nobody may exceed."""
+    leases: Leases = Leases()
+    """How long clusters live."""
     timeouts: Timeouts = Timeouts()
     """How long things may take."""
     on_stop: Literal["stop_clusters", "keep_clusters"] = "stop_clusters"

@@ -22,6 +22,7 @@ class Sightings:
     """The latest look at every cluster: its jobs by the backend, its scheduler by the agent."""
 
     def __init__(self) -> None:
+        self.awake_since: float | None = None
         self._sights: defaultdict[str, _Sight] = defaultdict(_Sight)
 
     def observation(self, name: str, now: float, submitting: Iterable[str]) -> Observation:
@@ -34,6 +35,7 @@ class Sightings:
             hello=sight.hello,
             report=sight.report,
             unlinked_since=sight.unlinked_since,
+            awake_since=self.awake_since,
         )
 
     def looked(self, name: str, looks: Iterable[Seen]) -> bool:

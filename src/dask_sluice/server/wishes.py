@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from ..wire.api import LeaseChange
 from ..wire.errors import RequestInvalid
 from ..wire.reasons import Reason, ReasonCode
 from ..wire.states import ClusterState
+from . import leases
 from .decision import Change, Draft, plain
 from .facts import within
 from .model import Adaptive, ClusterRecord, Event, Observation, Wanted
@@ -52,6 +54,24 @@ def stopped(record: ClusterRecord, reason: Reason, now: float) -> Change:
     draft.end(reason, failed=False)
     draft.change_cluster(ClusterState.STOPPING, reason)
     return draft.decision()
+
+
+def leased(record: ClusterRecord, by: str, change: LeaseChange, now: float) -> Change:
+    """Longer life, or a sign of it.
+
+    raises  LimitExceeded
+    """
+    lease, events = record.lease, []
+    if change.present:
+        lease = replace(lease, present_at=now)
+    if change.keep_alive_s is not None:
+        lease = replace(lease, kept_until=leases.kept(record, change.keep_alive_s, now))
+        events.append(plain(ReasonCode.KEPT_ALIVE, by=by, for_s=change.keep_alive_s))
+    if change.extend_s is not None:
+        lease = replace(lease, extended_s=leases.extended(record, change.extend_s))
+        events.append(plain(ReasonCode.EXTENDED, by=by, for_s=change.extend_s))
+    told = tuple(Event(now, record.name, "cluster", "lease", reason) for reason in events)
+    return Change(replace(record, lease=lease), told)
 
 
 def check_bounds(minimum: int | None, maximum: int | None) -> None:

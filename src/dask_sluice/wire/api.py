@@ -42,6 +42,22 @@ class WorkerCounts:
 
 
 @dataclass(frozen=True)
+class LeaseView:
+    """When the cluster will be ended if nothing changes. Epoch seconds; None: no end of this kind in sight.
+
+    `notice` is the last warning of an end, while it holds. `presence_every_s` is how often the notebook that made the
+    cluster is to say that it is there; 0: it need not.
+    """
+
+    idle_s: float = 0.0
+    absent_s: float = 0.0
+    ends_at: Optional[float] = None
+    kept_until: Optional[float] = None
+    presence_every_s: float = 0.0
+    notice: Optional[ReasonView] = None
+
+
+@dataclass(frozen=True)
 class ClusterView:
     """One cluster, for its owner or an administrator.
 
@@ -64,6 +80,7 @@ class ClusterView:
     dashboard_path: Optional[str]
     tunnel_path: str
     server_name: str
+    lease: LeaseView = LeaseView()
 
 
 @dataclass(frozen=True)
@@ -128,10 +145,37 @@ class ServerInfo:
 
 
 @dataclass(frozen=True)
+class LeaseRequest:
+    """How long a new cluster shall live, in seconds; 0 is never, None is what the administrator set.
+
+    `presence`: the client will say now and then that it is there, and wants the cluster ended when it is not.
+    """
+
+    idle_s: Optional[float] = None
+    age_s: Optional[float] = None
+    absent_s: Optional[float] = None
+    presence: bool = False
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True)
+class LeaseChange:
+    """Body of a lease call: keep the cluster for so long from now, make its life so much longer, or say `present`."""
+
+    keep_alive_s: Optional[float] = None
+    extend_s: Optional[float] = None
+    present: bool = False
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
+@dataclass(frozen=True)
 class CreateRequest:
     """Body of a create."""
 
     options: Mapping[str, Any] = field(default_factory=dict)
+    lease: LeaseRequest = LeaseRequest()
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
@@ -171,7 +215,14 @@ def read(cls: type[T], data: Mapping[str, Any]) -> T:
 
 
 _NESTED: Mapping[type, Mapping[str, Any]] = {
-    ClusterView: {"state": ClusterState, "reason": ReasonView, "workers": WorkerCounts, "adaptive": AdaptiveView},
+    ClusterView: {
+        "state": ClusterState,
+        "reason": ReasonView,
+        "workers": WorkerCounts,
+        "adaptive": AdaptiveView,
+        "lease": LeaseView,
+    },
+    LeaseView: {"notice": ReasonView},
     WorkerView: {"state": WorkerState, "reason": ReasonView},
     ScaleAnswer: {"cluster": ClusterView},
 }

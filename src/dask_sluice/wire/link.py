@@ -8,6 +8,7 @@
                        adapt   bounds for adaptive scaling, or null to turn it off
                        wanted  how many workers the server holds to be wanted now
                        retire  move data off these workers (or the `count` best ones), close them, then report
+                       warn    tell the connected clients
                        stop    end the scheduler now, for this reason
 
 Both ends ignore ops and keys they do not know.
@@ -107,3 +108,10 @@ class Stop(TypedDict):
 
     op: str  # "stop"
     reason: str
+
+
+class Warn(TypedDict):
+    """Tell every connected client, as a Python warning where they work."""
+
+    op: str  # "warn"
+    message: str

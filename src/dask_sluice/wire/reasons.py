@@ -53,6 +53,11 @@ class ReasonCode(str, Enum):
     CLUSTER_ENDED = "cluster_ended"
     STOPPED_BY_USER = "stopped_by_user"
     IDLE = "idle"
+    CLIENT_GONE = "client_gone"
+    LEASE_OVER = "lease_over"
+    LEASE_ENDS = "lease_ends"
+    KEPT_ALIVE = "kept_alive"
+    EXTENDED = "extended"
     SERVER_STOPPING = "server_stopping"
     SERVER_RESTARTED = "server_restarted"
 
@@ -140,9 +145,22 @@ CATALOGUE: Mapping[ReasonCode, ReasonText] = {
     ReasonCode.CLUSTER_ENDED: ReasonText("its cluster ended"),
     ReasonCode.STOPPED_BY_USER: ReasonText("stopped by {by}"),
     ReasonCode.IDLE: ReasonText(
-        "stopped after {idle_s:g} s without work (limit {limit_s:g} s)",
-        "Start a new cluster when you need one; an administrator sets the limit.",
+        "stopped after {limit_s:g} s without work",
+        "Start a new cluster when you need one; cluster.keep_alive('2h') keeps one that you still need.",
     ),
+    ReasonCode.CLIENT_GONE: ReasonText(
+        "stopped after {limit_s:g} s without the notebook that made it",
+        "new_cluster(shutdown_on_close=False) makes a cluster that outlives its notebook.",
+    ),
+    ReasonCode.LEASE_OVER: ReasonText(
+        "stopped after {limit_s:g} s, the longest life of a cluster here", "An administrator sets the limit."
+    ),
+    ReasonCode.LEASE_ENDS: ReasonText(
+        "will be stopped in {minutes} min: {why}",
+        "Use it (idle), connect a client to it (absent), or call cluster.keep_alive('2h') or cluster.extend('2h').",
+    ),
+    ReasonCode.KEPT_ALIVE: ReasonText("{by} asked to keep it for {for_s:g} s, although it may be idle or alone"),
+    ReasonCode.EXTENDED: ReasonText("{by} extended its life by {for_s:g} s"),
     ReasonCode.SERVER_STOPPING: ReasonText("stopped because the server is shutting down"),
     ReasonCode.SERVER_RESTARTED: ReasonText("found again after the server restarted"),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...wire.api import AdaptiveView, ClusterView, EventView, ReasonView, WorkerCounts, WorkerView
+from ...wire.api import AdaptiveView, ClusterView, EventView, LeaseView, ReasonView, WorkerCounts, WorkerView
 from ...wire.names import DASHBOARD_PATH, TUNNEL_PATH, server_name
 from ...wire.reasons import Reason
 from ...wire.states import ClusterState, WorkerState
@@ -29,6 +29,23 @@ def cluster_view(record: ClusterRecord) -> ClusterView:
         dashboard_path=DASHBOARD_PATH.format(name=record.name) if has_dashboard else None,
         tunnel_path=TUNNEL_PATH.format(name=record.name),
         server_name=server_name(record.name),
+        lease=lease_view(record),
+    )
+
+
+def lease_view(record: ClusterRecord) -> LeaseView:
+    """When it will end. That of an idle or lonely cluster is told once it is near, by `notice`."""
+    terms, lease = record.spec.lease, record.lease
+    born, notice = record.started_at, lease.notice
+    age_ends = born + terms.age_s + lease.extended_s if terms.age_s and born is not None else None
+    known = [at for at in (age_ends, notice.details.get("at") if notice else None) if at is not None]
+    return LeaseView(
+        idle_s=terms.idle_s,
+        absent_s=terms.absent_s,
+        ends_at=min(known, default=None) if record.state.is_active else None,
+        kept_until=lease.kept_until or None,
+        presence_every_s=max(1.0, min(terms.absent_s / 3, 60.0)) if terms.absent_s else 0.0,
+        notice=reason_view(notice) if notice and record.state.is_active else None,
     )
 
 

@@ -21,10 +21,34 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+SecondsOrNever = Annotated[float, Field(strict=True, ge=0, le=1e9)]
+Seconds = Annotated[float, Field(strict=True, gt=0, le=1e9)]
+
+
+class LeaseBody(Body):
+    """How long a new cluster shall live: `LeaseRequest`."""
+
+    idle_s: SecondsOrNever | None = Field(None, description="End it after so long without work; 0: never.")
+    age_s: SecondsOrNever | None = Field(None, description="End it after so long in any case; 0: never.")
+    absent_s: SecondsOrNever | None = Field(None, description="End it after so long without its client; 0: never.")
+    presence: bool = Field(False, strict=True, description="The client says now and then that it is there.")
+
+
 class CreateBody(Body):
     """A new cluster: `CreateRequest`."""
 
     options: dict[str, Any] = Field({}, description="Option names and values; what is left out has its default.")
+    lease: LeaseBody = Field(LeaseBody(), description="How long it shall live.")
+
+
+class LeaseChangeBody(Body):
+    """A change of a running cluster's lease: `LeaseChange`."""
+
+    keep_alive_s: Seconds | None = Field(
+        None, description="Do not end it for being idle or alone for so long from now."
+    )
+    extend_s: Seconds | None = Field(None, description="Make its whole life so much longer.")
+    present: bool = Field(False, strict=True, description="Its client is there.")
 
 
 class ScaleBody(Body):

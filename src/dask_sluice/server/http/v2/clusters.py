@@ -9,14 +9,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from ....wire.api import ClusterView, Credentials, ScaleAnswer, WorkerView
+from ....wire.api import ClusterView, Credentials, LeaseChange, LeaseRequest, ScaleAnswer, WorkerView
 from ....wire.errors import RequestInvalid
 from ....wire.states import ClusterState
 from ...model import ClusterRecord
 from ..gate import Authenticated
 from ..services import services
 from ..views import cluster_view, worker_view
-from .bodies import AdaptBody, CreateBody, IdempotencyKey, ScaleBody
+from .bodies import AdaptBody, CreateBody, IdempotencyKey, LeaseChangeBody, ScaleBody
 
 router = APIRouter(prefix="/clusters", tags=["clusters"])
 
@@ -32,7 +32,9 @@ async def create(
     idempotency_key: IdempotencyKey = None,
 ) -> ClusterView:
     """Ask for a cluster: 201. Repeating an `Idempotency-Key` with the same request gives the same cluster: 200."""
-    record, is_new = await services(request).control.create(caller, body.options, idempotency_key)
+    record, is_new = await services(request).control.create(
+        caller, body.options, idempotency_key, LeaseRequest(**body.lease.model_dump())
+    )
     response.status_code = 201 if is_new else 200
     return cluster_view(record)
 
@@ -84,6 +86,12 @@ async def adapt(request: Request, caller: Authenticated, name: str, body: AdaptB
     """Let the number of workers follow the load."""
     record, message = await services(request).control.adapt(caller, name, body.minimum, body.maximum, body.active)
     return ScaleAnswer(cluster_view(record), message)
+
+
+@router.post("/{name}/lease")
+async def lease(request: Request, caller: Authenticated, name: str, body: LeaseChangeBody) -> ClusterView:
+    """Keep a cluster although it is idle or alone, make its life longer, or say that its client is there."""
+    return cluster_view(await services(request).control.lease(caller, name, LeaseChange(**body.model_dump())))
 
 
 @router.delete("/{name}", status_code=202)

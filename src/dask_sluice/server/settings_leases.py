@@ -1,0 +1,63 @@
+"""Settings: how long clusters live."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from .settings_parts import Seconds, SecondsOrNever, Section
+
+
+class Span(Section):
+    """A time that users choose within bounds. In seconds; 0 stands for never."""
+
+    default: SecondsOrNever = 0.0
+    """What a cluster gets whose user does not choose."""
+    minimum: Seconds = 60.0
+    """The least that may be chosen."""
+    maximum: Seconds | None = None
+    """The most that may be chosen. Null: any time."""
+    never: bool = True
+    """Whether 0, never, may be chosen."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.default and not self.never:
+            raise ValueError("a default of 0 means never, which 'never: false' forbids")
+        if self.default and not self.minimum <= self.default <= (self.maximum or self.default):
+            raise ValueError("must keep minimum <= default <= maximum")
+        return self
+
+
+class Idle(Span):
+    """A cluster in which no task has run or waited for so long is stopped."""
+
+    default: SecondsOrNever = 1800.0
+    """What a cluster gets whose user does not choose. Half an hour: long enough for a coffee and a conversation."""
+    without_clients: bool = False
+    """Whether a cluster counts as idle only while no client is connected to it."""
+
+
+class Absent(Span):
+    """A cluster that was made to end with its notebook is stopped after its client has been away for so long. Longer
+    than a laptop sleeps between two rooms; a cluster that is made to outlive its client is not concerned.
+    """
+
+    default: SecondsOrNever = 900.0
+    """What a cluster gets whose user does not choose."""
+
+
+class Leases(Section):
+    """How long clusters live. Users are warned 15 and 5 minutes before an end, as an event and where they work."""
+
+    idle: Idle = Idle()
+    """Without work."""
+    absent: Absent = Absent()
+    """Without the notebook that made it."""
+    age: Span = Span()
+    """At all: the longest life of a cluster, however busy it is."""
+    keep_alive_max_s: SecondsOrNever = Field(12 * 3600.0)
+    """For how long a user may ask, at a time, that a cluster is not ended for being idle or alone. 0: not at all."""
+    extend_max_s: SecondsOrNever = Field(0.0)
+    """By how much in all a user may put off the end that `age` sets. 0: not at all."""
