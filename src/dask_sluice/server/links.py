@@ -29,7 +29,8 @@ from .store import Store
 log = logging.getLogger(__name__)
 
 HELLO_TIMEOUT_S = 30.0
-REPORT_EVERY_S = 5.0
+REPORT_EVERY_S = 15.0
+"""Only a sign of life: what changes is reported at once."""
 ADAPTIVE_EVERY_S = 1.0
 EVENTS_AT_MOST = 1000
 """Events that one link may write: more would be a fault, or an attempt to fill the disk."""
@@ -131,8 +132,8 @@ class Links:
                 return
             match message.get("op"):
                 case "report":
-                    self._loop.sightings.reported(name, read_report(message))
-                    self._loop.mark(name)
+                    if self._loop.sightings.reported(name, read_report(message)):
+                        self._loop.mark(name)
                 case "wish":
                     count, why = _number(message, "count"), str(message.get("why", ""))[:500]
                     await self._tell(name, partial(facts.wished, count=count, why=why))

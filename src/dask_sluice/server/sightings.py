@@ -53,8 +53,11 @@ class Sightings:
         sight = self._sights[name]
         sight.hello, sight.report, sight.unlinked_since = hello, None, None
 
-    def reported(self, name: str, report: AgentReport) -> None:
-        self._sights[name].report = report
+    def reported(self, name: str, report: AgentReport) -> bool:
+        """Note what an agent reports; whether anything follows from it. How busy its workers are is only looked up."""
+        sight = self._sights[name]
+        before, sight.report = sight.report, report
+        return before is None or _decisive(before) != _decisive(report)
 
     def unlinked(self, name: str, now: float) -> None:
         """There is no link to this cluster's agent."""
@@ -63,6 +66,10 @@ class Sightings:
 
     def forget(self, name: str) -> None:
         self._sights.pop(name, None)
+
+
+def _decisive(report: AgentReport) -> tuple[object, ...]:
+    return report.workers.keys(), report.retired, report.clients, report.active, report.idle_since
 
 
 _BY_STATE = (JobState.RUNNING, JobState.PENDING, JobState.ENDED)

@@ -157,7 +157,7 @@ class FakeBackend:
             raise Refused(dials.refuse)
         if job.id not in self.world.things:
             thing = self.world.things[job.id] = Thing(job)
-            thing.tasks.append(asyncio.create_task(self._live(thing, dials)))
+            self._begin(thing, dials)
         yield _handle(job)
 
     async def observe(self, handles: Sequence[Handle]) -> list[Seen]:
@@ -245,6 +245,9 @@ class FakeBackend:
             reason=dials.reason,
             log_tail=dials.last_lines,
         )
+
+    def _begin(self, thing: Thing, dials: JobDials) -> None:
+        thing.tasks.append(asyncio.create_task(self._live(thing, dials)))
 
     async def _live(self, thing: Thing, dials: JobDials) -> None:
         if dials.start_after_s:
