@@ -42,7 +42,16 @@ def test_a_cluster_from_new_to_stop(live_server: LiveServer) -> None:
     assert "Register worker" in run("logs", name, *here).stdout
     assert run("logs", name, "--worker", "worker-1", *here).stdout
 
+    assert len(run("logs", name, "--lines", "2", *here).stdout.splitlines()) == 2
+
+    following = subprocess.Popen(
+        [sys.executable, "-m", "dask_sluice", "logs", name, "--follow", *map(str, here)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     stopped = run("stop", name, *here)
+    followed, _ = following.communicate(timeout=100)
+    assert (following.returncode, "Register worker" in followed) == (0, True)
     assert (stopped.returncode, stopped.stderr) == (0, f"stopping {name}\n")
 
 

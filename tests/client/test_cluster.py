@@ -61,7 +61,12 @@ def test_two_objects_on_one_cluster_both_see_its_workers(gateway: Gateway, clust
 def test_wait_for_workers_and_logs_work_as_for_any_cluster(cluster: GatewayCluster) -> None:
     cluster.scale(1)
     cluster.wait_for_workers(1, timeout=30)
-    assert len(cluster.get_logs()) >= 2
+    logs = cluster.get_logs(lines=1000)
+    assert list(logs) == ["Cluster", "Scheduler", "worker-1"]
+    assert "asked for 1 workers" in logs["Cluster"]
+    assert "Register worker" in logs["Scheduler"]
+    assert cluster.get_logs(cluster=False, scheduler=False) == {"worker-1": logs["worker-1"]}
+    assert list(cluster.get_logs(workers=False)) == ["Cluster", "Scheduler"]
     assert "GatewayCluster" in cluster._repr_html_()
 
 

@@ -37,12 +37,15 @@ from ..wire.processes import process_stat
 from . import nursery_child
 from .nursery_child import Fork
 from .nursery_exits import End, ended_child, how_it_ended, oom_kills, release, write_exit
+from .nursery_logs import trim
 from .nursery_warm import warm
 
 _LONGEST_LINE = 1_000_000
 _MOST_UNREAD = 4_000_000
 """A server that does not read this much is stuck: it is hung up on and will dial again."""
 
+_TRIM_EVERY_S = 2.0
+"""In that time a process that does nothing but print writes some 100 MB."""
 
 _Born = tuple[Fork, int]
 """In a child: what it is to be, and the pipe by which it says that it is ready."""
@@ -85,6 +88,7 @@ class Nursery:
         self._poll = select.poll()
         self._signalled, self._signal = os.pipe()
         self._quitting = False
+        self._trimmed_at = time.monotonic()
 
     def serve(self) -> Optional[_Born]:
         """Serve until told to quit: None. In a child it returns at once, with what the child is to be."""
@@ -97,14 +101,29 @@ class Nursery:
         self._poll.register(self._signalled, select.POLLIN)
         while not self._quitting:
             in_use = self._children or self._connections
-            ready = self._poll.poll(None if in_use else self._idle_s * 1000)
+            ready = self._poll.poll(self._patience_s() * 1000)
             if not ready and not in_use:
                 break
+            self._trim_logs()
             for fd, event in ready:
                 born = self._on_ready(fd, event)
                 if born is not None:
                     return born
         return None
+
+    def _patience_s(self) -> float:
+        """How long to wait for something to happen; below zero: for ever."""
+        if self._children:
+            return _TRIM_EVERY_S
+        return -0.001 if self._connections else self._idle_s
+
+    def _trim_logs(self) -> None:
+        now = time.monotonic()
+        if now - self._trimmed_at < _TRIM_EVERY_S:
+            return
+        for child in self._children.values():
+            _trim_log(child.fork)
+        self._trimmed_at = time.monotonic()
 
     def _on_ready(self, fd: int, event: int) -> Optional[_Born]:
         if fd == self._listener.fileno():
@@ -267,9 +286,15 @@ class Nursery:
             release(pid)
 
     def _tell_end(self, child: _Child, end: End) -> None:
+        _trim_log(child.fork)
         write_exit(child.fork["exit"], end)
         for connection in list(self._connections.values()):
             self._say(connection, {"event": "ended", "job": child.fork["job"], "pid": child.pid, **end})
+
+
+def _trim_log(fork: Fork) -> None:
+    if fork.get("log_bytes"):  # a server of an earlier release does not say
+        trim(fork["log"], fork["log_bytes"])
 
 
 def _is_ours(peer: socket.socket) -> bool:

@@ -33,6 +33,7 @@ class Fork(TypedDict):
     job: str
     launch: str
     log: str
+    log_bytes: int
     mark: str
     exit: str
     last_words: str

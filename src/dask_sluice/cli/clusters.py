@@ -216,10 +216,20 @@ def stop_command(names: Sequence[str], everything: bool, **server: Any) -> None:
 @click.command("logs")
 @click.argument("name")
 @click.option("--worker", help="Name of a worker, as `show` lists it.  [default: the scheduler]")
+@click.option("-f", "--follow", is_flag=True, help="Go on until it has ended, or until Ctrl-C.")
+@click.option("-n", "--lines", type=click.IntRange(0), help="Only so many, the last ones.")
 @server_options
-def logs_command(name: str, worker: str | None, **server: Any) -> None:
+def logs_command(name: str, worker: str | None, follow: bool, lines: int | None, **server: Any) -> None:
     """Print what the scheduler wrote, or a worker; also after it ended."""
-    click.echo(with_gateway(lambda gateway: gateway.logs(name, worker)), nl=False)
+
+    async def show(gateway: AsyncGateway) -> None:
+        if not follow:
+            click.echo(await gateway.logs(name, worker, lines=lines), nl=False)
+            return
+        async for text in gateway.follow_logs(name, worker, lines=lines):
+            click.echo(text, nl=False)
+
+    with_gateway(show)
 
 
 @click.command("options")

@@ -33,7 +33,7 @@ from ..wire.errors import SluiceError
 from ..wire.names import API_ROOT, IDEMPOTENCY_HEADER
 from ..wire.options import Option, OptionType, check_options
 from ..wire.states import ClusterState
-from . import config
+from . import config, logs
 from .auth import make_auth
 from .connection import Connection, split_address
 from .errors import GatewayClusterError, GatewayWarning, StartTimedOut
@@ -235,9 +235,32 @@ class AsyncGateway:
             if line.startswith("data:"):
                 yield read(EventView, json.loads(line[5:]))
 
-    async def logs(self, cluster_name: str, worker: str | None = None) -> str:
-        """What the scheduler, or one worker, wrote; also after its end."""
-        return str(await self._connection.get(_path(cluster_name, "logs"), worker=worker))
+    async def logs(self, cluster_name: str, worker: str | None = None, *, lines: int | None = None) -> str:
+        """What the scheduler, or one worker, wrote, or the last `lines` of it; also after its end."""
+        return str(await self._connection.get(_path(cluster_name, "logs"), worker=worker, lines=lines))
+
+    async def get_logs(
+        self,
+        cluster_name: str,
+        cluster: bool = True,
+        scheduler: bool = True,
+        workers: bool | Iterable[str] = True,
+        *,
+        lines: int | None = None,
+    ) -> dict[str, str]:
+        """What everybody wrote: events as `Cluster`, then `Scheduler`, then workers by name, living and dead.
+
+        workers   all (True), none (False), or those of these names
+        lines     the last so many of each
+        """
+        return await logs.collect(self, cluster_name, cluster, scheduler, workers, lines)
+
+    async def follow_logs(
+        self, cluster_name: str, worker: str | None = None, *, lines: int | None = None
+    ) -> AsyncIterator[str]:
+        """What the scheduler, or one worker, wrote and writes, until it has ended; over a server's restart too."""
+        async for text in logs.follow(self._connection, _path(cluster_name, "logs"), worker, lines):
+            yield text
 
     # -- the way to a scheduler
 

@@ -13,14 +13,14 @@ import logging
 import time
 import warnings
 import weakref
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING, Any
 
 from distributed import Client
 from distributed.core import Status, rpc
 from distributed.deploy import Cluster
 from distributed.objects import SchedulerInfo
-from distributed.utils import NoOpAwaitable
+from distributed.utils import Log, Logs, NoOpAwaitable
 
 from ..wire.api import ClusterView, EventView, LeaseChange, LeaseRequest, LeaseView, WorkerView
 from ..wire.errors import ClusterNotFound, SluiceError
@@ -252,6 +252,23 @@ class GatewayCluster(Cluster):
         """Every worker with its state and reason, those still starting and the last few that ended included."""
         return self.sync(self._gateway.workers, self.name)
 
+    def get_logs(
+        self,
+        cluster: bool = True,
+        scheduler: bool = True,
+        workers: bool | Iterable[str] = True,
+        *,
+        lines: int | None = None,
+    ) -> Any:
+        """What everybody wrote: `{"Cluster": events, "Scheduler": text, "worker-1": text, ...}`, shown in notebooks.
+
+        Read by the server where it was written, so the dead are there too and nobody has to answer.
+
+        workers   all (True), none (False), or those of these names
+        lines     the last so many of each
+        """
+        return self.sync(get_logs, self._gateway, self.name, cluster, scheduler, workers, lines)
+
     def logs(self, *args: Any, **kwargs: Any) -> Any:
         """The same as `get_logs`."""
         return self.get_logs(*args, **kwargs)
@@ -283,6 +300,19 @@ class GatewayCluster(Cluster):
                 await self._refresh()
         elif self.status == Status.running:
             warnings.warn(f"cluster {view.name} ends: {view.reason.sentence}", GatewayWarning, stacklevel=2)
+
+
+async def get_logs(
+    gateway: AsyncGateway,
+    name: str,
+    cluster: bool,
+    scheduler: bool,
+    workers: bool | Iterable[str],
+    lines: int | None,
+) -> Logs:
+    """`AsyncGateway.get_logs` in distributed's own types, which notebooks show folded."""
+    found = await gateway.get_logs(name, cluster, scheduler, workers, lines=lines)
+    return Logs({key: Log(text) for key, text in found.items()})
 
 
 async def _watch(ref: weakref.ref[GatewayCluster], gateway: AsyncGateway, view: ClusterView) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import json
 import random
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
@@ -22,6 +22,8 @@ from .auth import Auth
 
 TRIES = 4
 LONGEST_PAUSE_S = 10.0
+STREAM_QUIET_S = 60.0
+"""A server's stream says at least every 15 s that it is still there."""
 TIMEOUT = httpx.Timeout(30.0, connect=10.0, read=60.0)
 
 
@@ -110,18 +112,27 @@ class Connection:
             return self._decode(response)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    async def lines(self, path: str, params: Mapping[str, Any]) -> AsyncIterator[str]:
-        """Lines of a stream that has no end, such as server-sent events."""
+    async def lines(self, path: str, params: Mapping[str, Any], resume: str = "") -> AsyncGenerator[str, None]:
+        """Lines of a stream that may have no end, such as server-sent events; `resume`: after the one with this id.
+
+        raises  ServerUnreachable, also where the connection breaks
+        """
         headers = {**self._authorization(), "Accept": "text/event-stream"}
-        timeout = httpx.Timeout(TIMEOUT.connect, read=None)
-        async with self._http.stream(
-            "GET", path.lstrip("/"), params=params, headers=headers, timeout=timeout
-        ) as answer:
-            if answer.status_code != 200:
-                await answer.aread()
-                self._decode(answer)
-            async for line in answer.aiter_lines():
-                yield line
+        if resume:
+            headers["Last-Event-ID"] = resume
+        timeout = httpx.Timeout(TIMEOUT.connect, read=STREAM_QUIET_S)
+        given = {key: value for key, value in params.items() if value is not None}
+        try:
+            async with self._http.stream(
+                "GET", path.lstrip("/"), params=given, headers=headers, timeout=timeout
+            ) as answer:
+                if answer.status_code != 200:
+                    await answer.aread()
+                    self._decode(answer)
+                async for line in answer.aiter_lines():
+                    yield line
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
 
     def _authorization(self) -> dict[str, str]:
         header = self.auth.header()

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
-from distributed.utils import LoopRunner, sync
+from distributed.utils import Logs, LoopRunner, sync
 
 from ..wire.api import EventView, WorkerView
 from .async_gateway import AsyncGateway
-from .cluster import GatewayCluster
+from .cluster import GatewayCluster, get_logs
 from .comm import Transport
 from .options import Options
 from .reports import ClusterReport
@@ -126,9 +126,21 @@ class Gateway:
         """What happened to a cluster, oldest first."""
         return self._run(self._gateway.events(cluster_name, after))
 
-    def logs(self, cluster_name: str, worker: str | None = None) -> str:
-        """What the scheduler, or one worker, wrote."""
-        return self._run(self._gateway.logs(cluster_name, worker))
+    def logs(self, cluster_name: str, worker: str | None = None, *, lines: int | None = None) -> str:
+        """What the scheduler, or one worker, wrote, or the last `lines` of it; also after its end."""
+        return self._run(self._gateway.logs(cluster_name, worker, lines=lines))
+
+    def get_logs(
+        self,
+        cluster_name: str,
+        cluster: bool = True,
+        scheduler: bool = True,
+        workers: bool | Iterable[str] = True,
+        *,
+        lines: int | None = None,
+    ) -> Logs:
+        """What everybody wrote, as `GatewayCluster.get_logs`; also of a cluster that has ended."""
+        return self._run(get_logs(self._gateway, cluster_name, cluster, scheduler, workers, lines))
 
     def new_cluster(
         self,

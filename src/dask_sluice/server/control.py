@@ -19,17 +19,17 @@ from ..wire.options import Option
 from ..wire.reasons import Reason, ReasonCode
 from ..wire.states import ClusterState
 from . import wishes
-from .backends.protocol import Backend, ChecksEnvironments, ReadsLogs
+from .backends.protocol import Backend, ChecksEnvironments, LogPart
 from .certificates import Role, issue, new_authority
 from .changes import Changes
 from .clock import Clock
 from .decision import Change, plain
+from .job_logs import JobLogs
 from .model import Caller, ClusterRecord, Event, JobRecord, SchedulerRecord, Wanted, WorkerRecord
 from .policy import AS_SET, Action, Policy, check, cluster_name
 from .store import Secrets, Store
 
 SHOWN = tuple(state for state in ClusterState if not state.is_final)
-LOG_BYTES = 10_000_000
 
 
 class Control:
@@ -41,6 +41,7 @@ class Control:
         self._backend = backend
         self._changes = changes
         self._clock = clock
+        self._logs = JobLogs(store, backend, changes, clock)
         self._closed = False
 
     def close(self) -> None:
@@ -198,18 +199,20 @@ class Control:
         identity = issue(secret.ca_certificate, secret.ca_key, Role.CLIENT, name, caller.name, now)
         return Credentials(secret.ca_certificate, identity.certificate, identity.key, identity.expires_at)
 
-    async def logs(self, caller: Caller, name: str, worker: str | None, *, max_bytes: int) -> str:
-        """The end of what the scheduler wrote, or a worker."""
+    async def logs(
+        self, caller: Caller, name: str, worker: str | None, *, max_bytes: int, lines: int | None = None
+    ) -> str:
+        """The end of what the scheduler wrote, or a worker; living or dead."""
         record = await self._get(caller, Action.READ_LOGS, name)
-        if not isinstance(self._backend, ReadsLogs):
-            return ""
-        job_id = record.scheduler.job.job_id
-        if worker is not None:
-            found = [each for each in await self._store.workers(name) if each.name == worker]
-            if not found:
-                raise RequestInvalid(f"cluster {name!r} has no worker {worker!r}", details={"field": "worker"})
-            job_id = found[0].job.job_id
-        return await self._backend.logs(name, job_id, max_bytes=min(max_bytes, LOG_BYTES))
+        return await self._logs.end(record, worker, max_bytes=max_bytes, lines=lines)
+
+    async def follow_logs(
+        self, caller: Caller, name: str, worker: str | None, *, position: str = "", lines: int | None = None
+    ) -> AsyncIterator[LogPart]:
+        """What the scheduler writes, or a worker, until it has ended. Errors come now, not from the iterator."""
+        record = await self._get(caller, Action.READ_LOGS, name)
+        await self._logs.check_follow(record, worker)
+        return self._logs.follow(record, worker, position=position, lines=lines)
 
     async def _stop(self, name: str, reason: Reason) -> ClusterRecord:
         now = self._clock.now()

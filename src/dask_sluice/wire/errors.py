@@ -12,6 +12,7 @@
     ├── ClusterNotRunning        409  scale or adapt of a cluster that is not running (yet, or any more)
     ├── IdempotencyConflict      409  the same key with another request
     ├── EnvironmentInvalid       422  the Python environment is missing, unreadable or lacks distributed
+    ├── NotSupported             501  this server's backend cannot do that
     ├── LimitExceeded            429  a limit, its value, its use
     ├── BackendUnavailable       503  the resource manager does not answer
     └── ServerError              500  our fault; the request id finds it in the log
@@ -138,6 +139,12 @@ class IdempotencyConflict(SluiceError):
     code, status, title = "idempotency_conflict", 409, "Idempotency key already used"
 
 
+class NotSupported(SluiceError):
+    """The server's backend cannot do what was asked; another one could."""
+
+    code, status, title = "not_supported", 501, "Not supported here"
+
+
 class LimitExceeded(SluiceError):
     """A limit is reached; details carry its name, value and present use."""
 
@@ -168,6 +175,7 @@ CROSSING: tuple[type[SluiceError], ...] = (
     RequestTooLarge,
     ClusterNotRunning,
     IdempotencyConflict,
+    NotSupported,
     LimitExceeded,
     BackendUnavailable,
     ServerError,

@@ -22,6 +22,7 @@ import pytest
 
 from dask_sluice.server.backends.protocol import (
     Backend,
+    FollowsLogs,
     ForgetsClusters,
     Handle,
     Job,
@@ -341,6 +342,20 @@ class BackendConformance:
         assert len((await backend.logs("one", job.id, max_bytes=5)).encode()) <= 5
         assert await backend.logs("one", "nobody-0") == ""
         assert await backend.logs("two", job.id) == ""
+
+    async def test_a_log_can_be_followed_to_its_end(self, harness: Harness) -> None:
+        backend = harness.backend
+        if not isinstance(backend, FollowsLogs) or not isinstance(backend, ReadsLogs):
+            pytest.skip("this backend's logs cannot be followed")
+        job = harness.dying_job("one")
+        handles = await submit(backend, job)
+        await until(harness, handles[-1], JobState.ENDED)
+        text, position = "", ""
+        while (part := await backend.log_after("one", job.id, position, max_bytes=16)).position != position:
+            text, position = text + part.text, part.position
+        assert text
+        assert (await backend.logs("one", job.id)).endswith(text)
+        assert (await backend.log_after("one", "nobody-0", "", max_bytes=16)).text == ""
 
     async def test_forgetting_a_cluster_twice_is_success(self, harness: Harness) -> None:
         backend = harness.backend

@@ -19,6 +19,7 @@ from dask_sluice.server.backends.local.directories import Mark
 from dask_sluice.server.backends.local.endings import OUT_OF_MEMORY, UNKNOWN, ended
 from dask_sluice.server.backends.local.forks import cannot_start
 from dask_sluice.server.backends.local.handles import make_handle
+from dask_sluice.server.backends.local.settings import LocalSettings
 from dask_sluice.server.backends.protocol import Handle, JobKind, JobState, Refused, Unavailable
 from dask_sluice.wire.processes import is_alive, process_stat
 from dask_sluice.wire.reasons import ReasonCode
@@ -59,6 +60,22 @@ async def family(harness: LocalHarness) -> Handle:
     await log_says(harness, "one", "worker-1", "all born")
     assert len(harness.processes()) == 5
     return handle
+
+
+async def test_what_a_chatty_job_prints_is_cut_while_it_runs(tmp_path: Path) -> None:
+    harness = LocalHarness(tmp_path, LocalSettings(stop_grace_s=1.0, log_bytes=20_000))
+    await harness.backend.start()
+    try:
+        (handle,) = await submit(harness.backend, job("one", "worker-1", "chatter"))
+        log = harness.files("one", "worker-1").with_suffix(".log")
+        async with asyncio.timeout(harness.patience_s):
+            while not log.with_suffix(".log.1").exists():  # noqa: ASYNC110  nothing tells
+                await asyncio.sleep(0.05)
+        await until(harness, handle, JobState.RUNNING)
+        assert log.stat().st_size + log.with_suffix(".log.1").stat().st_size <= 20_000
+        assert (await harness.backend.logs("one", handle.job_id)).endswith("and the end\n")
+    finally:
+        await harness.close()
 
 
 # -- nothing survives its job

@@ -21,7 +21,7 @@ from ...wire.reasons import Reason
 from ..clock import Clock, SystemClock
 from ..model import ClusterRecord
 from .fake_agent import Dial, FakeAgent, Line, memory_lines
-from .protocol import Capabilities, Handle, Job, JobKind, JobState, Refused, Seen, Unavailable
+from .protocol import Capabilities, Handle, Job, JobKind, JobState, LogPart, Refused, Seen, Unavailable
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,7 @@ class Thing:
     exit_code: int | None = None
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     removals: int = 0
+    log: str = ""
 
 
 @dataclass
@@ -191,11 +192,13 @@ class FakeBackend:
             self._closing.remove(queue)
 
     async def logs(self, cluster: str, job_id: str, *, max_bytes: int = 1_000_000) -> str:
-        thing = self.world.things.get(job_id)
-        if thing is None or thing.job.cluster != cluster:
-            return ""
-        dials = self._dials(thing.job.kind)
-        return f"{job_id}: {thing.state}\n{dials.last_lines}"[-max_bytes:]
+        return self._log(cluster, job_id)[-max_bytes:]
+
+    async def log_after(self, cluster: str, job_id: str, position: str, *, max_bytes: int) -> LogPart:
+        log = self._log(cluster, job_id)
+        begin = int(position) if position.isdecimal() else max(0, len(log) - max_bytes)
+        part = log[begin : begin + max_bytes]
+        return LogPart(part, str(begin + len(part)) if part or position else "")
 
     async def forget(self, cluster: str) -> None:
         for job_id in [key for key, thing in self.world.things.items() if thing.job.cluster == cluster]:
@@ -223,6 +226,10 @@ class FakeBackend:
 
     def _dials(self, kind: JobKind) -> JobDials:
         return self.dials.scheduler if kind is JobKind.SCHEDULER else self.dials.worker
+
+    def _log(self, cluster: str, job_id: str) -> str:
+        thing = self.world.things.get(job_id)
+        return thing.log if thing is not None and thing.job.cluster == cluster else ""
 
     def _answer(self) -> None:
         if self.dials.unavailable:
@@ -253,6 +260,7 @@ class FakeBackend:
         if dials.start_after_s:
             await self.clock.sleep(dials.start_after_s)
         thing.state = JobState.RUNNING
+        thing.log += f"{thing.job.id}: running\n"
         self.world.changed(thing.job.cluster)
         if dials.end_after_s is not None:
             thing.tasks.append(asyncio.create_task(self._end_later(thing, dials)))
@@ -280,6 +288,7 @@ class FakeBackend:
         if thing.state is JobState.ENDED:
             return
         thing.state, thing.exit_code = JobState.ENDED, exit_code
+        thing.log += f"{self._dials(thing.job.kind).last_lines}\n{thing.job.id}: ended\n".lstrip()
         current = asyncio.current_task()
         for task in thing.tasks:
             if task is not current:

@@ -151,6 +151,22 @@ class ReadsLogs(Protocol):
         """The end of the job's output, empty where there is none."""
 
 
+@dataclass(frozen=True)
+class LogPart:
+    """A piece of a job's output, and where the next one begins: opaque, empty only before anything was written."""
+
+    text: str
+    position: str
+
+
+@runtime_checkable
+class FollowsLogs(Protocol):
+    """A backend that can show what a job writes while it does."""
+
+    async def log_after(self, cluster: str, job_id: str, position: str, *, max_bytes: int) -> LogPart:
+        """What was written after `position`, its oldest `max_bytes`; '': the newest `max_bytes` of all."""
+
+
 @runtime_checkable
 class ChecksEnvironments(Protocol):
     """A backend that can tell whether a Python environment can run a cluster before it tries."""

@@ -41,9 +41,16 @@ async def until_stopping(
 
 
 async def server_sent(
-    source: AsyncIterator[T], encode: Callable[[T], tuple[int, dict[str, Any]]], stopping: asyncio.Event
+    source: AsyncIterator[T],
+    encode: Callable[[T], tuple[int | str, dict[str, Any]]],
+    stopping: asyncio.Event,
+    *,
+    tell_end: bool = False,
 ) -> AsyncIterator[bytes]:
-    """Frames of `text/event-stream`; `encode` gives an item's id and data."""
+    """Frames of `text/event-stream`; `encode` gives an item's id and data.
+
+    tell_end  whether `event: end` comes last where the source ended, and not the server
+    """
     yield b"retry: 1000\n\n"
     async for item in until_stopping(source, stopping):
         if item is None:
@@ -51,6 +58,8 @@ async def server_sent(
         else:
             number, data = encode(item)
             yield f"id: {number}\ndata: {json.dumps(data)}\n\n".encode()
+    if tell_end and not stopping.is_set():
+        yield b"event: end\ndata: {}\n\n"
 
 
 async def json_lines(source: AsyncIterator[dict[str, Any]], stopping: asyncio.Event) -> AsyncIterator[bytes]:

@@ -56,6 +56,11 @@ def die(_: Any) -> int:
     return 3
 
 
+def chatter(_: Any) -> int:
+    print("chatter " * 20_000 + "and the end", flush=True)
+    return stay(None)
+
+
 def say_why(_: Any) -> int:
     with open(os.environ["SLUICE_LAST_WORDS"], "w") as file:
         json.dump({"code": "worker_crash_loop", "details": {"restarts": 3, "window_s": 10, "how": "it crashed"}}, file)
@@ -93,6 +98,7 @@ PLAYS: dict[str, Callable[[Any], int]] = {
     "family": family,
     "stubborn": stubborn,
     "die": die,
+    "chatter": chatter,
     "say_why": say_why,
     "report": report,
 }

@@ -13,13 +13,14 @@ from typing import Any
 
 from ....wire.errors import EnvironmentInvalid
 from ....wire.processes import ZOMBIE
-from ..protocol import Capabilities, Handle, Job, JobState, Refused, Seen, Unavailable
+from ..protocol import Capabilities, Handle, Job, JobState, LogPart, Refused, Seen, Unavailable
 from . import endings
 from .accounts import Account, account_of, closed_to_others, may_change_accounts, own_account
 from .connection import NurseryLost
-from .directories import Directories, JobFiles, Mark, read_end, read_json
+from .directories import Directories, JobFiles, Mark, read_json
 from .forks import cannot_start, complete, fork_request
 from .handles import kind_of, make_handle, session_of
+from .job_logs import log_after, log_end
 from .nurseries import Nurseries
 from .processes import Session, Sessions, living
 from .settings import LocalSettings
@@ -155,7 +156,11 @@ class LocalBackend:
 
     async def logs(self, cluster: str, job_id: str, *, max_bytes: int = 1_000_000) -> str:
         files = self._directories.files(cluster, job_id)
-        return await asyncio.to_thread(read_end, files.log, max_bytes)
+        return await asyncio.to_thread(log_end, files, max_bytes)
+
+    async def log_after(self, cluster: str, job_id: str, position: str, *, max_bytes: int) -> LogPart:
+        files = self._directories.files(cluster, job_id)
+        return await asyncio.to_thread(log_after, files, position, max_bytes)
 
     async def check_environment(self, environment: str, owner: str) -> None:
         if environment:
@@ -201,7 +206,7 @@ class LocalBackend:
         return account, mark
 
     async def _fork(self, job: Job, files: JobFiles, account: Account) -> Mark:
-        fork = fork_request(job, files, account)
+        fork = fork_request(job, files, account, self._settings.log_bytes)
         nursery = await self._nurseries.get(job.environment, account)
         try:
             answer = await nursery.connection.request("fork", **fork)
@@ -253,7 +258,7 @@ class LocalBackend:
             about_to_be_told = leader.parent in nurseries and not files.exit.exists()
             if leader.state != ZOMBIE or (about_to_be_told and handle.job_id not in self._over):
                 return Seen(handle.job_id, JobState.RUNNING, host=_HOST)
-        tail = read_end(files.log, _LOG_TAIL_BYTES)
+        tail = log_end(files, _LOG_TAIL_BYTES)
         return endings.ended(handle.job_id, handle.kind, read_json(files.exit), read_json(files.last_words), tail)
 
     def _find_living(self) -> list[Handle]:

@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,11 @@ class JobFiles:
     @property
     def log(self) -> Path:
         return self.directory / f"{self.job_id}.log"
+
+    @property
+    def earlier_log(self) -> Path:
+        """What was moved aside when the log grew too long."""
+        return self.directory / f"{self.job_id}.log.1"
 
     @property
     def mark(self) -> Path:
@@ -134,23 +139,46 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_end(path: Path, most_bytes: int) -> str:
-    """The last bytes of a cluster's file as text, empty where there is none.
-
-    Only of a plain file that belongs to the directory's owner: no link, of either kind, to somebody else's.
-    """
-    try:
-        with _opened(path.parent) as directory:
-            fd = os.open(path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
-            with os.fdopen(fd, "rb") as file:
-                found, owner = os.fstat(fd), os.fstat(directory).st_uid
-                if not stat.S_ISREG(found.st_mode) or found.st_uid != owner:
-                    return ""
-                file.seek(max(0, found.st_size - most_bytes))
-                data = file.read(most_bytes)
-    except OSError:
-        return ""
+    """The last bytes of a cluster's file as text, empty where there is none."""
+    with opened_file(path) as found:
+        data = found.end(most_bytes) if found else b""
     # A cut may fall into a character: what is left of it goes, so that the text is no longer than asked for.
     return data.decode("utf-8", errors="ignore")
+
+
+@dataclass(frozen=True)
+class OpenFile:
+    """A file of a cluster, open for reading."""
+
+    descriptor: int
+    size: int
+    identity: str
+    """Another one for each file that ever had this name."""
+
+    def end(self, most_bytes: int) -> bytes:
+        return self.part(max(0, self.size - most_bytes), most_bytes)
+
+    def part(self, begin: int, most_bytes: int) -> bytes:
+        return os.pread(self.descriptor, most_bytes, begin)
+
+
+@contextmanager
+def opened_file(path: Path) -> Iterator[OpenFile | None]:
+    """The file, or None where there is none.
+
+    Only a plain file that belongs to the directory's owner: no link, of either kind, to somebody else's.
+    """
+    with ExitStack() as stack:
+        try:
+            directory = stack.enter_context(_opened(path.parent))
+            fd = os.open(path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
+            stack.callback(os.close, fd)
+            found, owner = os.fstat(fd), os.fstat(directory).st_uid
+        except OSError:
+            yield None
+            return
+        ours = stat.S_ISREG(found.st_mode) and found.st_uid == owner
+        yield OpenFile(fd, found.st_size, f"{found.st_ino:x}.{found.st_mtime_ns:x}") if ours else None
 
 
 @contextmanager

@@ -21,13 +21,14 @@ def complete(launch: SchedulerLaunch | WorkerLaunch, files: JobFiles) -> dict[st
     return {**launch}
 
 
-def fork_request(job: Job, files: JobFiles, account: Account) -> dict[str, Any]:
+def fork_request(job: Job, files: JobFiles, account: Account, log_bytes: int) -> dict[str, Any]:
     """What the nursery is told (`agent/nursery_child.py`, class Fork)."""
     user = {"name": account.name, "uid": account.uid, "gid": account.gid} if account.change else None
     return {
         "job": job.id,
         "launch": str(files.launch),
         "log": str(files.log),
+        "log_bytes": log_bytes,
         "mark": str(files.mark),
         "exit": str(files.exit),
         "last_words": str(files.last_words),

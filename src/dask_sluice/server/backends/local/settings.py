@@ -26,3 +26,7 @@ class LocalSettings:
     """How long an environment may take to import distributed; on slow network disks it takes long."""
     shared_account: str = ""
     """As root: the Unix account for clusters whose owner has none. Empty: the server's own account."""
+    log_bytes: Annotated[int, Field(ge=10_000)] = 20_000_000
+    """How much of what one scheduler or worker prints is kept, in bytes; of more, the newest. 20 MB: some hundred
+    thousand lines, and a thousand such workers need 20 GB. It is cut every two seconds, so a process may be over it
+    for so long."""

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from ....wire.names import API_ROOT, PROBLEM_TYPE
-from . import clusters, events, server
+from . import clusters, events, logs, server
 
 _TEXT = {"type": "string"}
 _OBJECT = {"type": "object"}
@@ -31,4 +31,5 @@ _FAILURE: dict[int | str, dict[str, Any]] = {
 router = APIRouter(prefix=API_ROOT, responses=_FAILURE)
 router.include_router(server.router)
 router.include_router(events.router)
+router.include_router(logs.router)
 router.include_router(clusters.router)

@@ -7,7 +7,6 @@ from collections.abc import Coroutine
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import PlainTextResponse
 
 from ....wire.api import ClusterView, Credentials, LeaseChange, LeaseRequest, ScaleAnswer, WorkerView
 from ....wire.errors import RequestInvalid
@@ -19,8 +18,6 @@ from ..views import cluster_view, worker_view
 from .bodies import AdaptBody, CreateBody, IdempotencyKey, LeaseChangeBody, ScaleBody
 
 router = APIRouter(prefix="/clusters", tags=["clusters"])
-
-LOG_BYTES = 1_000_000
 
 
 @router.post("", status_code=201)
@@ -112,18 +109,6 @@ async def credentials(request: Request, response: Response, caller: Authenticate
     """A fresh TLS identity for a client of this cluster."""
     response.headers["Cache-Control"] = "no-store"
     return await services(request).control.credentials(caller, name)
-
-
-@router.get("/{name}/logs", response_class=PlainTextResponse)
-async def logs(
-    request: Request,
-    caller: Authenticated,
-    name: str,
-    worker: Annotated[str | None, Query(max_length=200, description="Default: the scheduler.")] = None,
-    max_bytes: Annotated[int, Query(ge=1, le=10_000_000)] = LOG_BYTES,
-) -> str:
-    """The end of what the scheduler wrote, or a worker."""
-    return await services(request).control.logs(caller, name, worker, max_bytes=max_bytes)
 
 
 async def first_of(waiting: Coroutine[Any, Any, ClusterRecord], stopping: asyncio.Event) -> ClusterRecord | None:
