@@ -73,6 +73,24 @@ def test_the_doctor_finds_a_healthy_server_healthy(live_server: LiveServer) -> N
     ]  # fmt: skip
 
 
+def test_a_drained_server_says_so_everywhere_and_takes_clusters_again(own_server: LiveServer) -> None:
+    where = ("--address", own_server.url)
+    begun = run("drain", "-m", "back at 14:00", *where)
+    assert begun.returncode == 0
+    assert re.search(r"^draining since .* by .*: back at 14:00; 0 clusters left$", begun.stdout.strip())
+    refused = run("new", *where)
+    assert refused.returncode == exits.FAILED
+    assert "the server is being drained (back at 14:00)" in refused.stderr
+    examined = run("doctor", *where)
+    assert "being drained (back at 14:00)" in examined.stdout
+    assert "scheduler is broken: the server is being drained" in examined.stderr
+    own_server.kill()
+    own_server.start()
+    assert json.loads(run("drain", "--show", "--json", *where).stdout)["message"] == "back at 14:00"
+    assert run("drain", "--off", "--show", *where).returncode == exits.USAGE
+    assert run("drain", "--off", *where).stdout == "not draining: new clusters are taken; there are 0 clusters\n"
+
+
 def test_the_doctor_names_the_broken_step(live_server: LiveServer) -> None:
     nobody = run("doctor", "--address", "http://127.0.0.1:9")
     assert nobody.returncode == exits.FAILED

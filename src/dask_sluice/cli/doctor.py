@@ -100,7 +100,8 @@ class _Examination:
 
     async def login(self) -> str:
         info = await self.gateway.info()
-        return f"logged in as {info.user}{' (administrator)' if info.is_admin else ''}"
+        who = f"logged in as {info.user}{' (administrator)' if info.is_admin else ''}"
+        return f"{who}; {info.draining}" if info.draining else who
 
     async def scheduler(self) -> str:
         view = await self.gateway.create(await self.gateway.checked(None, {}))

@@ -23,6 +23,7 @@ _COMMANDS = {
     "keep": ("clusters", "Keep a cluster that would be stopped for being idle."),
     "stop": ("clusters", "Stop clusters."),
     "logs": ("clusters", "Print what a scheduler or a worker wrote."),
+    "drain": ("operations", "Take no new clusters; the rest runs on."),
     "options": ("clusters", "List what can be chosen for a cluster."),
     "doctor": ("doctor", "Try every step from here to a result, and name the broken one."),
     "check-config": ("configuration", "Check a configuration file and print what it comes to."),

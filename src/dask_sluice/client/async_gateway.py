@@ -20,6 +20,8 @@ from ..wire.api import (
     ClusterView,
     CreateRequest,
     Credentials,
+    DrainRequest,
+    DrainView,
     EventView,
     LeaseChange,
     LeaseRequest,
@@ -92,6 +94,12 @@ class AsyncGateway:
         from .. import __version__
 
         return {"server": {"version": (await self.info()).version}, "client": {"version": __version__}}
+
+    async def drain(self, *, on: bool | None = None, message: str = "") -> DrainView:
+        """Administrators: take no new clusters (True), take them again (False), or just look (None)."""
+        body = asdict(DrainRequest(message)) if on else None
+        method = {None: "GET", True: "PUT", False: "DELETE"}[on]
+        return read(DrainView, await self._connection.send(method, f"{API_ROOT}/drain", body=body))
 
     # -- options
 

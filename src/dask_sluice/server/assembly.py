@@ -16,7 +16,9 @@ from .clock import Clock
 from .control import Control
 from .decision import Rules
 from .directories import Directories
+from .drain import Drain
 from .foundation import Foundation
+from .health import HealthChecks
 from .http.services import Services
 from .identity.registry import make_authenticator
 from .identity.sessions import Sessions
@@ -69,7 +71,16 @@ async def build_core(settings: Settings, foundation: Foundation, clock: Clock, s
     machine = this_machine() if settings.backend.kind == "local" else None
     policy = Policy(settings.options, settings.limits, timeouts, machine, settings.leases)
     turnstile = Turnstile(store, loop, clock, policy.limits)
-    control = Control(store, policy, backend, changes, clock)
+    control = Control(store, policy, backend, changes, clock, Drain(store, clock, always=settings.drain))
+    health = HealthChecks(
+        store,
+        loop,
+        routes,
+        clock,
+        stopping,
+        data_dir=places.data,
+        least_free_bytes=settings.health.disk_free_bytes,
+    )
     authenticator = make_authenticator(settings.authenticator)
     await authenticator.start(places.data)
     services = Services(
@@ -88,6 +99,7 @@ async def build_core(settings: Settings, foundation: Foundation, clock: Clock, s
         backend=backend.describe().name,
         version=metadata.version("dask-sluice"),
         stopping=stopping,
+        health=health,
     )
     return Core(store, backend, loop, turnstile, services)
 

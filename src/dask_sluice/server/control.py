@@ -13,7 +13,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
-from ..wire.api import Credentials, LeaseChange, LeaseRequest
+from ..wire.api import Credentials, DrainView, LeaseChange, LeaseRequest
 from ..wire.errors import BackendUnavailable, ClusterNotRunning, RequestInvalid
 from ..wire.options import Option
 from ..wire.reasons import Reason, ReasonCode
@@ -24,9 +24,10 @@ from .certificates import Role, issue, new_authority
 from .changes import Changes
 from .clock import Clock
 from .decision import Change, plain
+from .drain import Drain, draining
 from .job_logs import JobLogs
 from .model import Caller, ClusterRecord, Event, JobRecord, SchedulerRecord, Wanted, WorkerRecord
-from .policy import AS_SET, Action, Policy, check, cluster_name
+from .policy import AS_SET, Action, Policy, check, check_admin, cluster_name
 from .store import Secrets, Store
 
 SHOWN = tuple(state for state in ClusterState if not state.is_final)
@@ -35,13 +36,22 @@ SHOWN = tuple(state for state in ClusterState if not state.is_final)
 class Control:
     """Clusters, as their owners and administrators see and steer them."""
 
-    def __init__(self, store: Store, policy: Policy, backend: Backend, changes: Changes, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        policy: Policy,
+        backend: Backend,
+        changes: Changes,
+        clock: Clock,
+        drain: Drain | None = None,
+    ) -> None:
         self._store = store
         self._policy = policy
         self._backend = backend
         self._changes = changes
         self._clock = clock
         self._logs = JobLogs(store, backend, changes, clock)
+        self._drain = drain or Drain(store, clock)
         self._closed = False
 
     def close(self) -> None:
@@ -62,6 +72,7 @@ class Control:
         """The record, and whether it is new (False: the key was used before for the same request)."""
         if self._closed:
             raise BackendUnavailable("the server is shutting down and takes no new clusters", retry_after_s=10)
+        await self._check_drain(caller, idempotency_key)
         spec = self._policy.resolve(caller, cluster_name(caller.name, secrets.token_hex(4)), options, lease)
         if isinstance(self._backend, ChecksEnvironments):
             await self._backend.check_environment(spec.environment, caller.name)
@@ -213,6 +224,31 @@ class Control:
         record = await self._get(caller, Action.READ_LOGS, name)
         await self._logs.check_follow(record, worker)
         return self._logs.follow(record, worker, position=position, lines=lines)
+
+    async def drain(self, caller: Caller, *, on: bool | None = None, message: str = "") -> DrainView:
+        """Turn drain mode on or off (None: neither), for administrators; how things are then."""
+        check_admin(caller, "drain the server")
+        if on is False and self._drain.is_configured:
+            raise RequestInvalid("the server's configuration says `drain: true`, so only a change of it ends the drain")
+        if on is not None:
+            await (self._drain.begin(caller.name, message) if on else self._drain.end())
+        state, left = await self._drain.state(), await self._store.count(SHOWN)
+        if state is None:
+            return DrainView(draining=False, clusters=left)
+        return DrainView(draining=True, clusters=left, by=state.by, since=state.since, message=state.message)
+
+    async def drain_sentence(self) -> str:
+        """Why there are no new clusters; empty while there are."""
+        state = await self._drain.state()
+        return state.reason.sentence if state else ""
+
+    async def _check_drain(self, caller: Caller, idempotency_key: str | None) -> None:
+        state = await self._drain.state()
+        if state is None:
+            return
+        # A repeat of a request that was accepted gets its cluster, as always.
+        if idempotency_key is None or not await self._store.was_asked_before(caller.name, idempotency_key):
+            raise draining(state)
 
     async def _stop(self, name: str, reason: Reason) -> ClusterRecord:
         now = self._clock.now()

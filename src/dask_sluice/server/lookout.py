@@ -39,6 +39,8 @@ class Lookout:
         self._clock = clock
         self._records = records
         self._news = news
+        self.silence: tuple[float, str] | None = None
+        """Since when the backend does not answer, and what it said last."""
         self._due: set[str] = set()
         self._anything_due = asyncio.Event()
 
@@ -87,11 +89,17 @@ class Lookout:
                 await self._look_at(names)
         except (Unavailable, TimeoutError) as error:
             log.warning("the backend does not say how its jobs are: %s", error or "no answer in time")
+            self._silent(str(error) or "no answer in time")
             return False
-        except Exception:  # a fault of a backend must not blind the server to all clusters
+        except Exception as error:  # a fault of a backend must not blind the server to all clusters
             log.exception("the backend failed to look at its jobs")
+            self._silent(f"{type(error).__name__}: {error}")
             return False
+        self.silence = None
         return True
+
+    def _silent(self, message: str) -> None:
+        self.silence = (self.silence[0] if self.silence else self._clock.now(), message)
 
     async def _look_at(self, names: set[str]) -> None:
         records = self._records()

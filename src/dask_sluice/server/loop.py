@@ -22,6 +22,7 @@ from .errands import Errands
 from .jobs import LaunchSettings
 from .lookout import Lookout
 from .model import ClusterRecord, Event
+from .pulse import Pulse
 from .reconcile import reconcile
 from .sightings import Sightings
 from .store import Store
@@ -66,6 +67,7 @@ class Loop:
         keep_ended_s: float = 7 * 86400.0,
     ) -> None:
         self.sightings = Sightings()
+        self.pulse = Pulse()
         self._store = store
         self._backend = backend
         self._clock = clock
@@ -87,11 +89,12 @@ class Loop:
                 group.create_task(self._lookout.run())
                 group.create_task(self._sweep())
                 group.create_task(self._notice_sleep())
+                self.pulse.running = True
                 if started is not None:
                     started.set()
                 await asyncio.Event().wait()
             finally:
-                self._group = None
+                self._group, self.pulse.running = None, False
 
     def mark(self, name: str) -> None:
         """Decide about this cluster again, soon."""
@@ -119,6 +122,11 @@ class Loop:
         attention.facts.append((fact, written))
         self._work_on(name, attention)
         return written
+
+    @property
+    def backend_silence(self) -> tuple[float, str] | None:
+        """Since when the backend does not say how its jobs are, and why; None while it does."""
+        return self._lookout.silence
 
     def record(self, name: str) -> ClusterRecord | None:
         """The latest record of a cluster at work."""
@@ -182,6 +190,7 @@ class Loop:
         """One step, or an alarm to try it again; whether it was taken."""
         try:
             async with self._slots:
+                self.pulse.began(name, self._clock.now())
                 decision = await self._step(name, [fact for fact, _ in facts])
         except ClusterNotFound:
             attention.facts += facts
@@ -194,7 +203,10 @@ class Loop:
             log.exception("%s: a step failed", name)
             self._try_again(name, attention, "a step failed")
             return False
+        finally:
+            self.pulse.ended(name)
         attention.failures, attention.decided = 0, decision.record.version
+        self.pulse.succeeded(name)
         for _, written in facts:
             if not written.done():
                 written.set_result(decision.record)
@@ -225,6 +237,7 @@ class Loop:
     def _try_again(self, name: str, attention: _Attention, why: str) -> None:
         delay_s = RETRY_S[min(attention.failures, len(RETRY_S) - 1)]
         attention.failures += 1
+        self.pulse.failed(name, why)
         log.error("%s: %s; trying again in %g s", name, why, delay_s)
         attention.marked = True
         self._set_alarm(name, attention, self._clock.now() + delay_s)
@@ -254,6 +267,7 @@ class Loop:
                     written.set_exception(ClusterNotFound(f"cluster {name!r} has ended"))
         self.sightings.forget(name)
         self._errands.forget(name)
+        self.pulse.left(name)
 
     async def _notice_sleep(self) -> None:
         """Time that we slept through is held against nobody's lease."""

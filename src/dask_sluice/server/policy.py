@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from ..wire.api import LeaseRequest
-from ..wire.errors import ClusterNotFound, OptionInvalid
+from ..wire.errors import ClusterNotFound, OptionInvalid, PermissionDenied
 from ..wire.options import Option, OptionType, check_options
 from .amounts import GIB
 from .backends.protocol import Size
@@ -55,6 +55,12 @@ def check(caller: Caller, action: Action, record: ClusterRecord) -> None:
     """Somebody else's cluster looks like one that does not exist."""
     if not may(caller, action, record):
         raise ClusterNotFound(f"no cluster named {record.name!r}", details={"cluster": record.name})
+
+
+def check_admin(caller: Caller, what: str) -> None:
+    """Raise unless the caller is an administrator."""
+    if not caller.is_admin:
+        raise PermissionDenied(f"only administrators may {what}", hint="Setting authenticator.admins names them.")
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,11 @@ class Routes:
         self._streams: set[asyncio.Queue[dict[str, Any]]] = set()
         store.on_change(self._changed)
 
+    @property
+    def followers(self) -> int:
+        """How many proxies follow the table."""
+        return len(self._streams)
+
     async def load(self) -> None:
         """Read the routes of clusters that were there before this server."""
         active = [state for state in ClusterState if state.is_active]

@@ -293,6 +293,14 @@ class Log(Section):
     """`text` for people, `json` (one object a line) for programs."""
 
 
+class Health(Section):
+    """When `/health/ready` says that the server is not."""
+
+    disk_free_bytes: int = Field(200_000_000, ge=0)
+    """Least free space on the data directory's disk, in bytes. 200 MB: below it the database may soon not be
+    written."""
+
+
 class Settings(Section):
     """Everything that can be set. Without a file all of it has its default, and the server works."""
 
@@ -316,5 +324,10 @@ class Settings(Section):
     """What becomes of running clusters when the server is asked to stop. `stop_clusters` leaves nothing behind, as one
     expects of a server started in a terminal; `keep_clusters` lets them compute on, and the next start finds them
     again. A server that is killed always leaves them running."""
+    health: Health = Health()
+    """When the server counts as ready."""
+    drain: bool = False
+    """Take no new clusters and let the rest run on, for as long as this is set. Without a restart:
+    `dask-sluice drain`."""
     log: Log = Log()
     """What is written to standard error."""

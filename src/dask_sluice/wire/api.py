@@ -142,6 +142,28 @@ class ServerInfo:
     backend: str
     dask_address: Optional[str] = None
     public_url: Optional[str] = None
+    draining: str = ""
+    """Why the server takes no new clusters, a sentence; empty while it does."""
+
+
+@dataclass(frozen=True)
+class DrainView:
+    """Whether the server takes new clusters, and how many it still has."""
+
+    draining: bool
+    clusters: int
+    by: str = ""
+    since: Optional[float] = None
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class DrainRequest:
+    """Body of a drain: what users are told besides."""
+
+    message: str = ""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@
     ├── ClusterNotRunning        409  scale or adapt of a cluster that is not running (yet, or any more)
     ├── IdempotencyConflict      409  the same key with another request
     ├── EnvironmentInvalid       422  the Python environment is missing, unreadable or lacks distributed
+    ├── Draining                 503  no new clusters here for now, by an administrator's will
     ├── NotSupported             501  this server's backend cannot do that
     ├── LimitExceeded            429  a limit, its value, its use
     ├── BackendUnavailable       503  the resource manager does not answer
@@ -139,6 +140,12 @@ class IdempotencyConflict(SluiceError):
     code, status, title = "idempotency_conflict", 409, "Idempotency key already used"
 
 
+class Draining(SluiceError):
+    """The server takes no new clusters for now; asking again at once is of no use."""
+
+    code, status, title = "draining", 503, "No new clusters"
+
+
 class NotSupported(SluiceError):
     """The server's backend cannot do what was asked; another one could."""
 
@@ -178,6 +185,7 @@ CROSSING: tuple[type[SluiceError], ...] = (
     NotSupported,
     LimitExceeded,
     BackendUnavailable,
+    Draining,
     ServerError,
 )
 """Those that a server sends. The first of a status stands for codes that this release does not know."""

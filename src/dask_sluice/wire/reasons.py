@@ -60,6 +60,7 @@ class ReasonCode(str, Enum):
     EXTENDED = "extended"
     SERVER_STOPPING = "server_stopping"
     SERVER_RESTARTED = "server_restarted"
+    DRAINING = "draining"
 
     def __str__(self) -> str:
         return self.value
@@ -163,6 +164,10 @@ CATALOGUE: Mapping[ReasonCode, ReasonText] = {
     ReasonCode.EXTENDED: ReasonText("{by} extended its life by {for_s:g} s"),
     ReasonCode.SERVER_STOPPING: ReasonText("stopped because the server is shutting down"),
     ReasonCode.SERVER_RESTARTED: ReasonText("found again after the server restarted"),
+    ReasonCode.DRAINING: ReasonText(
+        "the server is being drained{message}: it takes no new clusters, and those that it has run on",
+        "Try again later, or use another server. An administrator ends it: `dask-sluice drain --off`.",
+    ),
 }
 
 

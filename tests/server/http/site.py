@@ -14,6 +14,7 @@ import httpx
 
 from dask_sluice.server.backends.fake import Dials, World
 from dask_sluice.server.clock import SystemClock
+from dask_sluice.server.health import HealthChecks
 from dask_sluice.server.http.app import create_app
 from dask_sluice.server.http.services import Services
 from dask_sluice.server.identity.basic import BasicAuthenticator
@@ -69,6 +70,7 @@ async def running_site(
     authenticator = authenticator or basic()
     await authenticator.start(directory)
     world = world or World()
+    stopping = asyncio.Event()
     async with running_core(directory, dials=dials, world=world) as core:
         services = Services(
             control=core.control,
@@ -81,7 +83,16 @@ async def running_site(
             proxy_token=PROXY_TOKEN,
             backend="fake",
             version="1.2.3",
-            stopping=asyncio.Event(),
+            stopping=stopping,
+            health=HealthChecks(
+                core.store,
+                core.loop,
+                core.routes,
+                SystemClock(),
+                stopping,
+                data_dir=directory,
+                least_free_bytes=settings.health.disk_free_bytes,
+            ),
         )
         try:
             yield Site(core, services, create_app(services))

@@ -28,7 +28,7 @@ async def test_the_printed_address_lets_in_and_takes_the_token_out_of_sight(tmp_
         assert "HttpOnly" in first.headers["set-cookie"]
         page = await client.get("/")
         assert page.status_code == 200
-        assert ">ada<" in page.text
+        assert ">ada <small>administrator<" in page.text
         assert "a-token" not in page.text
 
 

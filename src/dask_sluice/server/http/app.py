@@ -7,7 +7,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
-from . import errors, link, proxy, v2
+from . import errors, health, link, proxy, v2
 from .edge import Edge
 from .pages import routes as pages
 from .services import Services
@@ -37,7 +37,7 @@ def bare_app() -> FastAPI:
         redirect_slashes=False,
     )
     errors.install(app)
-    for router in (link.router, proxy.router, v2.router, v1.router, pages.router):
+    for router in (health.router, link.router, proxy.router, v2.router, v1.router, pages.router):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     return app

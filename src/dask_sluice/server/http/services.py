@@ -10,6 +10,7 @@ from starlette.requests import HTTPConnection
 
 from ..clock import Clock
 from ..control import Control
+from ..health import HealthChecks
 from ..identity.protocol import Authenticator
 from ..identity.sessions import Sessions
 from ..links import Links
@@ -32,6 +33,7 @@ class Services:
     backend: str
     version: str
     stopping: asyncio.Event
+    health: HealthChecks
 
 
 def services(connection: HTTPConnection) -> Services:

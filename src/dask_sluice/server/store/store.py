@@ -130,6 +130,11 @@ class Store:
             query = query.where(clusters.c.state.in_([str(state) for state in states]))
         return await self._db.read(lambda connection: _load_many(connection, query))
 
+    async def count(self, states: Sequence[ClusterState]) -> int:
+        """How many clusters are in these states."""
+        query = select(func.count()).where(clusters.c.state.in_([str(state) for state in states]))
+        return int(await self._db.read(lambda connection: connection.execute(query).scalar_one()))
+
     async def workers(self, name: str, *, limit: int = 1000) -> list[WorkerRecord]:
         """Workers of a cluster, living and ended, the newest `limit` of them, oldest first."""
         query = (
@@ -171,6 +176,27 @@ class Store:
             return bytes(connection.execute(select(keys.c.value).where(keys.c.name == name)).scalar_one())
 
         return await self._db.write(work, durable=True)
+
+    async def note(self, name: str) -> bytes | None:
+        """What was noted under this name, for every server on this store."""
+        query = select(keys.c.value).where(keys.c.name == name)
+        found = await self._db.read(lambda connection: connection.execute(query).scalar_one_or_none())
+        return None if found is None else bytes(found)
+
+    async def set_note(self, name: str, value: bytes | None) -> None:
+        """Note it; None: forget it."""
+
+        def work(connection: Connection) -> None:
+            connection.execute(delete(keys).where(keys.c.name == name))
+            if value is not None:
+                connection.execute(insert(keys).values(name=name, value=value))
+
+        await self._db.write(work, durable=True)
+
+    async def was_asked_before(self, owner: str, key: str) -> bool:
+        """Whether a create of this owner with this idempotency key was accepted."""
+        query = select(requests.c.cluster).where(requests.c.owner == owner, requests.c.key == key)
+        return await self._db.read(lambda connection: connection.execute(query).first()) is not None
 
     async def forget_ended(self, before: float) -> list[str]:
         """Delete clusters that ended before that time, with all that was kept of them; their names."""

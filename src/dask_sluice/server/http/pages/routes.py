@@ -46,6 +46,7 @@ async def home(request: Request) -> Response:
         last_event=last_event,
         address=address,
         uses_token=uses_token,
+        draining=await use.control.drain_sentence(),
     )
 
 

@@ -69,3 +69,9 @@ class AdaptBody(Body):
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
             raise ValueError(f"minimum must not be above maximum, got {self.minimum} and {self.maximum}")
         return self
+
+
+class DrainBody(Body):
+    """`DrainRequest`."""
+
+    message: str = Field("", max_length=500, description="What users are told besides.")

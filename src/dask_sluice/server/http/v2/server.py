@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request
 
-from ....wire.api import ServerInfo
+from ....wire.api import DrainView, ServerInfo
 from ....wire.options import Option
 from ..gate import Authenticated
 from ..services import services
+from .bodies import DrainBody
 
 router = APIRouter(tags=["server"])
 
@@ -23,6 +24,7 @@ async def server_info(request: Request, caller: Authenticated) -> ServerInfo:
         backend=use.backend,
         dask_address=use.settings.listen.dask_address,
         public_url=use.settings.listen.public_url,
+        draining=await use.control.drain_sentence(),
     )
 
 
@@ -30,3 +32,21 @@ async def server_info(request: Request, caller: Authenticated) -> ServerInfo:
 async def options(request: Request, caller: Authenticated) -> list[Option]:
     """What you may choose for a cluster."""
     return list(await services(request).control.options(caller))
+
+
+@router.get("/drain")
+async def drain_state(request: Request, caller: Authenticated) -> DrainView:
+    """Whether new clusters are taken, and how many there still are. For administrators."""
+    return await services(request).control.drain(caller)
+
+
+@router.put("/drain")
+async def drain(request: Request, caller: Authenticated, body: DrainBody) -> DrainView:
+    """Take no new clusters from now on; those accepted start and run on. For administrators."""
+    return await services(request).control.drain(caller, on=True, message=body.message)
+
+
+@router.delete("/drain")
+async def end_drain(request: Request, caller: Authenticated) -> DrainView:
+    """Take new clusters again. For administrators."""
+    return await services(request).control.drain(caller, on=False)
