@@ -113,6 +113,8 @@ class Server:
         self._stack.push_async_callback(core.backend.close)
         for note in core.backend.describe().notes:
             log.info("%s", note)
+        from .metrics import watch_lag
+
         core.start_links()
         await core.services.routes.load()
         started = asyncio.Event()
@@ -121,7 +123,9 @@ class Server:
         try:
             async with asyncio.timeout(READY_S):
                 await started.wait()
+                core.services.metrics.load()
                 self._letting_in = group.create_task(core.turnstile.run())
+                self._watching = group.create_task(watch_lag(core.services.metrics))
                 await core.services.routes.followed.wait()
         except TimeoutError:
             raise CannotStart(
@@ -139,6 +143,7 @@ class Server:
         self._stopping.set()
         web.should_exit = True
         await self._serving
+        self._watching.cancel()
         self._letting_in.cancel()
         self._working.cancel()
 

@@ -27,6 +27,7 @@ from .links import Links
 from .listening import local_address
 from .loop import Loop
 from .machine import this_machine
+from .metrics import Metrics
 from .policy import Policy
 from .routes import Routes
 from .settings_schema import Settings, Timeouts
@@ -100,6 +101,7 @@ async def build_core(settings: Settings, foundation: Foundation, clock: Clock, s
         version=metadata.version("dask-sluice"),
         stopping=stopping,
         health=health,
+        metrics=Metrics(store, loop, links, routes),
     )
     return Core(store, backend, loop, turnstile, services)
 

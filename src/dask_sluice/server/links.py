@@ -79,6 +79,11 @@ class Links:
         self._links: dict[str, _Link] = {}
         store.on_change(self._changed)
 
+    @property
+    def count(self) -> int:
+        """How many agents are linked."""
+        return len(self._links)
+
     async def admit(self, name: str, token: str) -> ClusterRecord:
         """The cluster whose link token this is.
 

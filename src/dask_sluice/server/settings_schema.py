@@ -293,6 +293,13 @@ class Log(Section):
     """`text` for people, `json` (one object a line) for programs."""
 
 
+class Metrics(Section):
+    """Numbers for Prometheus, at `/metrics`."""
+
+    token: SecretStr | None = Field(None, min_length=16)
+    """Bearer token with which `/metrics` may be read, and nothing else. Null: administrators only."""
+
+
 class Health(Section):
     """When `/health/ready` says that the server is not."""
 
@@ -324,6 +331,8 @@ class Settings(Section):
     """What becomes of running clusters when the server is asked to stop. `stop_clusters` leaves nothing behind, as one
     expects of a server started in a terminal; `keep_clusters` lets them compute on, and the next start finds them
     again. A server that is killed always leaves them running."""
+    metrics: Metrics = Metrics()
+    """Who may read the metrics."""
     health: Health = Health()
     """When the server counts as ready."""
     drain: bool = False

@@ -22,6 +22,7 @@ from dask_sluice.server.identity.passwords import hash_password
 from dask_sluice.server.identity.protocol import Authenticator
 from dask_sluice.server.identity.sessions import Sessions
 from dask_sluice.server.identity.token import TokenAuthenticator
+from dask_sluice.server.metrics import Metrics
 from dask_sluice.server.model import Caller
 from dask_sluice.server.settings import Settings
 from dask_sluice.server.web import WebServer
@@ -93,6 +94,7 @@ async def running_site(
                 data_dir=directory,
                 least_free_bytes=settings.health.disk_free_bytes,
             ),
+            metrics=Metrics(core.store, core.loop, core.links, core.routes),
         )
         try:
             yield Site(core, services, create_app(services))

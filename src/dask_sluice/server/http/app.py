@@ -7,7 +7,7 @@ from pathlib import Path
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
-from . import errors, health, link, proxy, v2
+from . import errors, health, link, metrics, proxy, v2
 from .edge import Edge
 from .pages import routes as pages
 from .services import Services
@@ -20,7 +20,7 @@ def create_app(services: Services) -> FastAPI:
     """The server's ASGI app. Starting and stopping what is behind it is its caller's matter."""
     app = bare_app()
     app.state.services = services
-    app.add_middleware(Edge, public_url=services.settings.listen.public_url)
+    app.add_middleware(Edge, answered=services.metrics.answered, public_url=services.settings.listen.public_url)
     return app
 
 
@@ -37,7 +37,7 @@ def bare_app() -> FastAPI:
         redirect_slashes=False,
     )
     errors.install(app)
-    for router in (health.router, link.router, proxy.router, v2.router, v1.router, pages.router):
+    for router in (health.router, metrics.router, link.router, proxy.router, v2.router, v1.router, pages.router):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     return app

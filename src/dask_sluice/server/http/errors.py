@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 
 from ...wire.errors import (
     AuthenticationRequired,
+    LimitExceeded,
     MethodNotAllowed,
     PermissionDenied,
     RequestInvalid,
@@ -44,6 +45,8 @@ def install(app: FastAPI) -> None:
 def answer(request: Request, error: SluiceError) -> Response:
     """The error in the shape that belongs to the request's path."""
     error.request_id = error.request_id or request_id(request)
+    if isinstance(error, LimitExceeded):
+        services(request).metrics.refused(str(error.details.get("limit", "")))
     path = request.url.path
     if path.startswith("/api/v1/") or path in ("/api/health", "/api/version"):
         return error_answer(error, services(request).authenticator.challenge)

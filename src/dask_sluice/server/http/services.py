@@ -14,6 +14,7 @@ from ..health import HealthChecks
 from ..identity.protocol import Authenticator
 from ..identity.sessions import Sessions
 from ..links import Links
+from ..metrics import Metrics
 from ..routes import Routes
 from ..settings_schema import Settings
 
@@ -34,6 +35,7 @@ class Services:
     version: str
     stopping: asyncio.Event
     health: HealthChecks
+    metrics: Metrics
 
 
 def services(connection: HTTPConnection) -> Services:

@@ -8,6 +8,7 @@ of. Everybody else gets immutable copies.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,6 +50,7 @@ class Store:
         self._path = path
         self._database: Database | None = None
         self._listeners: list[Listener] = []
+        self._timers: list[Callable[[float], Any]] = []
 
     def open(self) -> None:
         """Bring the schema up to date and connect; blocking."""
@@ -62,6 +64,10 @@ class Store:
     def on_change(self, listener: Listener) -> None:
         """Call this after every change from now on; listeners are called in order."""
         self._listeners.append(listener)
+
+    def on_write(self, timer: Callable[[float], Any]) -> None:
+        """Call this with the seconds that each write of a record took, waiting included."""
+        self._timers.append(timer)
 
     async def create(
         self,
@@ -222,7 +228,10 @@ class Store:
         """Write, then tell the listeners; both happen even if whoever asked has gone away meanwhile."""
 
         async def write_and_tell() -> T:
+            began = time.perf_counter()
             result = await self._db.write(work, durable=durable)
+            for timer in self._timers:
+                timer(time.perf_counter() - began)
             if change := written(result):
                 for listener in self._listeners:
                     listener(change.record, change.events)
