@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, cast
 from ..wire.errors import ClusterNotFound
 from ..wire.states import ClusterState, WorkerState
 from . import facts
+from .about import now_about
 from .backends.protocol import Backend, Handle, Refused, Unavailable
 from .clock import Clock
 from .decision import Fact
@@ -68,6 +69,7 @@ class Errands:
             self._loop.start_task(self._remove(record.name, job_id))
 
     async def _submit(self, name: str, job_id: str) -> None:
+        now_about(name)
         try:
             failures = 0
             while (record := self._loop.record(name)) is not None and is_wanted(record, job_id):
@@ -111,6 +113,7 @@ class Errands:
                     return
 
     async def _remove(self, name: str, job_id: str) -> None:
+        now_about(name)
         try:
             failures = 0
             while (record := self._loop.record(name)) is not None:
@@ -177,6 +180,7 @@ class Errands:
             self._loop.start_task(self._tell_and_forget(record.name, partial(facts.handle_saved, handle=handle)))
 
     async def _remove_stray(self, handle: Handle) -> None:
+        now_about(handle.cluster)
         failures = 0
         while not await self._try_remove(handle.cluster, [handle]):
             await self._clock.sleep(_delay(failures))

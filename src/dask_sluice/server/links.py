@@ -20,6 +20,7 @@ from ..wire.errors import AuthenticationRequired, ClusterNotFound
 from ..wire.reasons import Reason, ReasonCode
 from ..wire.states import ClusterState, WorkerState
 from . import facts
+from .about import now_about
 from .clock import Clock
 from .decision import Fact
 from .loop import Loop
@@ -99,6 +100,7 @@ class Links:
 
     async def serve(self, socket: LinkSocket, record: ClusterRecord) -> None:
         """Serve an admitted agent until its connection ends."""
+        now_about(record.name)
         link = _Link(socket)
         writing = asyncio.create_task(_write(link))
         try:

@@ -15,6 +15,7 @@ from typing import Any
 
 from ..wire.errors import BackendUnavailable, ClusterNotFound
 from ..wire.states import ClusterState
+from .about import now_about
 from .backends.protocol import Backend, ForgetsClusters
 from .clock import Clock
 from .decision import Action, Decision, Fact, Rules, Submit
@@ -172,6 +173,7 @@ class Loop:
             self._group.create_task(self._work(name, attention))
 
     async def _work(self, name: str, attention: _Attention) -> None:
+        now_about(name)
         try:
             while attention.marked or attention.facts or attention.record.version > attention.decided:
                 attention.marked = False

@@ -30,7 +30,7 @@ async def test_a_request_is_one_line_of_the_log_under_its_id(site: Site, caplog:
         await client.get("/api/v2/clusters/evil%0A2026%20INFO%20forged", headers={"X-Request-ID": "r2"})
     created, forged = [record.getMessage() for record in caplog.records if record.name == "dask_sluice.http"]
     assert created.startswith("POST /api/v2/clusters -> 201 in ")
-    assert created.endswith("request r1")
+    assert created.endswith("request r1, user ada")
     assert "\n" not in forged
 
 

@@ -20,6 +20,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ...wire.errors import PermissionDenied, RequestTooLarge, ServerError
 from ...wire.names import REQUEST_ID_HEADER
+from ..about import about, concerning
+from ..logs import FIELDS
 from .errors import answer
 
 log = logging.getLogger("dask_sluice.http")
@@ -53,10 +55,14 @@ class Edge:
             await self.app(scope, receive, send)
             return
         exchange = _Exchange(scope, receive, send)
+        with about(request=exchange.id):
+            await self._answer(exchange)
+
+    async def _answer(self, exchange: _Exchange) -> None:
         try:
             await self._serve(exchange)
         except Exception as error:  # the outer edge: whoever called must get an answer
-            log.exception("request %s: %s %s failed", exchange.id, scope["method"], scope["path"])
+            log.exception("request %s: %s %s failed", exchange.id, exchange.method, exchange.scope["path"])
             if exchange.status:
                 raise  # half an answer is out: only breaking the connection says that the rest is missing
             await exchange.refuse(ServerError(f"something broke on the server ({type(error).__name__})"))
@@ -142,8 +148,17 @@ class _Exchange:
     def log(self) -> None:
         took = (time.perf_counter() - self._began) * 1000
         level = logging.INFO if self.method not in _SAFE_METHODS or self.status >= 400 else logging.DEBUG
-        path = self.scope["path"].encode("unicode_escape").decode()
-        log.log(level, "%s %s -> %s in %.1f ms, request %s", self.method, path, self.status or "-", took, self.id)
+        path = _on_one_line(self.scope["path"])
+        user = self.scope["state"].get("user", "")
+        if cluster := self.scope.get("path_params", {}).get("name"):
+            concerning(_on_one_line(str(cluster)))
+        fields = {"method": self.method, "path": path, "status": self.status, "ms": round(took, 1), "user": user}
+        told = (self.method, path, self.status or "-", took, self.id, f", user {user}" if user else "")
+        log.log(level, "%s %s -> %s in %.1f ms, request %s%s", *told, extra={FIELDS: fields})
+
+
+def _on_one_line(text: str) -> str:
+    return text.encode("unicode_escape").decode()
 
 
 def _too_large() -> str:

@@ -79,6 +79,7 @@ async def _by_header(connection: HTTPConnection, header: str) -> Caller:
 
 
 def _with_role(connection: HTTPConnection, caller: Caller) -> Caller:
+    connection.state.user = caller.name  # for the log
     authenticator, settings = services(connection).authenticator, services(connection).settings.authenticator
     listed = (group for group, members in settings.groups.items() if caller.name in members)
     return replace(

@@ -8,6 +8,7 @@ of. Everybody else gets immutable copies.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,8 @@ from ..model import ClusterRecord, Event, WorkerRecord
 from . import documents, schema
 from .database import Database
 from .tables import clusters, events, keys, requests, secrets, workers
+
+log = logging.getLogger(__name__)
 
 C = TypeVar("C", bound=Change)
 T = TypeVar("T")
@@ -233,6 +236,9 @@ class Store:
             for timer in self._timers:
                 timer(time.perf_counter() - began)
             if change := written(result):
+                for event in change.events if log.isEnabledFor(logging.DEBUG) else ():
+                    sentence = event.reason.sentence.partition("\n")[0]
+                    log.debug("%s: %s: %s", event.cluster, event.subject, sentence)
                 for listener in self._listeners:
                     listener(change.record, change.events)
             return result
