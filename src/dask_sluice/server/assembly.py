@@ -65,7 +65,15 @@ async def build_core(settings: Settings, foundation: Foundation, clock: Clock, s
     routes = Routes(store, await store.key("ticket-key", _random))
     launch = LaunchSettings(server_url=link_base(settings, foundation.supervisor.port))
     timeouts = settings.timeouts
-    loop = Loop(store, backend, clock, launch=launch, rules=rules(timeouts), keep_ended_s=timeouts.ended_kept_s)
+    loop = Loop(
+        store,
+        backend,
+        clock,
+        launch=launch,
+        rules=rules(timeouts),
+        keep_ended_s=timeouts.ended_kept_s,
+        log_dir=places.proxy_log.parent,
+    )
     links = Links(store, loop, clock)
     changes = Changes()
     store.on_change(changes)

@@ -11,12 +11,13 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ..wire.errors import BackendUnavailable, ClusterNotFound
 from ..wire.states import ClusterState
 from .about import now_about
-from .backends.protocol import Backend, ForgetsClusters
+from .backends.protocol import Backend
 from .clock import Clock
 from .decision import Action, Decision, Fact, Rules, Submit
 from .errands import Errands
@@ -27,13 +28,13 @@ from .pulse import Pulse
 from .reconcile import reconcile
 from .sightings import Sightings
 from .store import Store
+from .sweeping import Sweeper
 
 log = logging.getLogger(__name__)
 
 UNFINISHED = tuple(state for state in ClusterState if not state.is_final)
 STEPS_AT_ONCE = 32
 RETRY_S = (0.5, 1, 2, 5, 10, 30)
-SWEEP_EVERY_S = 3600.0
 BLINK_S = 20.0
 ASLEEP_S = 60.0
 """Who wakes up so much later than meant was asleep: a machine that was suspended, a server without a processor."""
@@ -66,6 +67,7 @@ class Loop:
         launch: LaunchSettings,
         rules: Rules | None = None,
         keep_ended_s: float = 7 * 86400.0,
+        log_dir: Path | None = None,
     ) -> None:
         self.sightings = Sightings()
         self.pulse = Pulse()
@@ -73,7 +75,7 @@ class Loop:
         self._backend = backend
         self._clock = clock
         self._rules = rules or Rules()
-        self._keep_ended_s = keep_ended_s
+        self._sweeper = Sweeper(store, backend, clock, keep_ended_s=keep_ended_s, log_dir=log_dir)
         self._clusters: dict[str, _Attention] = {}
         self._slots = asyncio.Semaphore(STEPS_AT_ONCE)
         self._group: asyncio.TaskGroup | None = None
@@ -88,7 +90,7 @@ class Loop:
             try:
                 await self._take_up_the_books()
                 group.create_task(self._lookout.run())
-                group.create_task(self._sweep())
+                group.create_task(self._sweeper.run())
                 group.create_task(self._notice_sleep())
                 self.pulse.running = True
                 if started is not None:
@@ -279,14 +281,3 @@ class Loop:
             if self._clock.now() > before + ASLEEP_S:
                 log.warning("the server was asleep for %.0f s", self._clock.now() - before)
                 self.sightings.awake_since = self._clock.now()
-
-    async def _sweep(self) -> None:
-        """Forget clusters that ended long ago."""
-        while True:
-            try:
-                for name in await self._store.forget_ended(self._clock.now() - self._keep_ended_s):
-                    if isinstance(self._backend, ForgetsClusters):
-                        await self._backend.forget(name)
-            except Exception:  # tidying must not end the server; the next sweep tries again
-                log.exception("sweeping old clusters failed")
-            await self._clock.sleep(SWEEP_EVERY_S)

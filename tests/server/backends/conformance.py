@@ -363,7 +363,9 @@ class BackendConformance:
             pytest.skip("this backend keeps nothing")
         job = harness.scheduler_job("one")
         await remove_all(backend, await running(harness, job))
+        assert await backend.kept() == ["one"]
         await backend.forget("one")
         await backend.forget("one")
+        assert await backend.kept() == []
         if isinstance(backend, ReadsLogs):
             assert await backend.logs("one", job.id) == ""

@@ -204,6 +204,9 @@ class FakeBackend:
         for job_id in [key for key, thing in self.world.things.items() if thing.job.cluster == cluster]:
             del self.world.things[job_id]
 
+    async def kept(self) -> list[str]:
+        return sorted({thing.job.cluster for thing in self.world.things.values()})
+
     def call_home_to(self, links: TakesLinks) -> None:
         """Let agents, those that run now and later ones, reach this server in memory."""
 

@@ -181,3 +181,6 @@ class ForgetsClusters(Protocol):
 
     async def forget(self, cluster: str) -> None:
         """Delete what is kept for an ended cluster. Gone already is success."""
+
+    async def kept(self) -> list[str]:
+        """Names of clusters for which something is kept."""

@@ -29,6 +29,9 @@ from .tables import clusters, events, keys, requests, secrets, workers
 
 log = logging.getLogger(__name__)
 
+NAMES_AT_ONCE = 500
+"""In one question: databases bound how many."""
+
 C = TypeVar("C", bound=Change)
 T = TypeVar("T")
 
@@ -206,6 +209,18 @@ class Store:
         """Whether a create of this owner with this idempotency key was accepted."""
         query = select(requests.c.cluster).where(requests.c.owner == owner, requests.c.key == key)
         return await self._db.read(lambda connection: connection.execute(query).first()) is not None
+
+    async def known(self, names: Sequence[str]) -> set[str]:
+        """Those of the names that clusters on record have."""
+
+        def work(connection: Connection) -> set[str]:
+            found: set[str] = set()
+            for begin in range(0, len(names), NAMES_AT_ONCE):
+                some = clusters.c.name.in_(names[begin : begin + NAMES_AT_ONCE])
+                found.update(connection.execute(select(clusters.c.name).where(some)).scalars())
+            return found
+
+        return await self._db.read(work)
 
     async def forget_ended(self, before: float) -> list[str]:
         """Delete clusters that ended before that time, with all that was kept of them; their names."""

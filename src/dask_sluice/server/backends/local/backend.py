@@ -180,6 +180,9 @@ class LocalBackend:
             self._running.pop(job_id, None)
             self._over.discard(job_id)
 
+    async def kept(self) -> list[str]:
+        return await asyncio.to_thread(self._directories.clusters)
+
     # -- submitting
 
     async def _submit(self, job: Job) -> Handle:

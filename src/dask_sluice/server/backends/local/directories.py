@@ -110,13 +110,16 @@ class Directories:
             return None
         return Mark(int(words[0]), words[1], files.directory.lstat().st_uid)
 
+    def clusters(self) -> list[str]:
+        """Names of all clusters that have a directory."""
+        try:
+            return sorted(entry.name for entry in os.scandir(self._root) if entry.is_dir(follow_symlinks=False))
+        except FileNotFoundError:
+            return []
+
     def marked(self) -> Iterator[tuple[str, JobFiles, Mark]]:
         """Every cluster's name, job and mark."""
-        try:
-            clusters = sorted(entry.name for entry in os.scandir(self._root) if entry.is_dir(follow_symlinks=False))
-        except FileNotFoundError:
-            return
-        for cluster in clusters:
+        for cluster in self.clusters():
             for name in sorted(os.listdir(self._root / cluster)):
                 if name.endswith(".pid"):
                     files = JobFiles(self._root / cluster, name.removesuffix(".pid"))
