@@ -91,6 +91,22 @@ def test_a_drained_server_says_so_everywhere_and_takes_clusters_again(own_server
     assert run("drain", "--off", *where).stdout == "not draining: new clusters are taken; there are 0 clusters\n"
 
 
+def test_a_backup_is_made_while_the_server_runs_and_put_back_while_it_does_not(
+    own_server: LiveServer, tmp_path: Path
+) -> None:
+    here, file = ("--data-dir", own_server.data_dir), tmp_path / "backup.tar.gz"
+    name = run("new", *here).stdout.strip()
+    assert run("backup", file, *here).returncode == 0
+    refused = run("restore", file, *here)
+    assert (refused.returncode, "already runs" in refused.stderr) == (exits.FAILED, True)
+    own_server.kill()
+    restored = run("restore", file, *here)
+    assert restored.returncode == 0, restored.stderr
+    assert "sluice.db.before-" in restored.stderr
+    own_server.start()
+    assert f"{name}: running" in run("show", name, *here).stdout
+
+
 def test_the_doctor_names_the_broken_step(live_server: LiveServer) -> None:
     nobody = run("doctor", "--address", "http://127.0.0.1:9")
     assert nobody.returncode == exits.FAILED

@@ -12,13 +12,13 @@ import pytest
 from dask_sluice.server.backends.fake import World
 from dask_sluice.server.backends.local import LocalBackend, LocalSettings
 from dask_sluice.server.clock import ManualClock
-from dask_sluice.server.sweeping import EVERY_S, Sweeper, shorten_logs
+from dask_sluice.server.sweeping import Sweeper, shorten_logs
 from dask_sluice.wire.errors import ClusterNotFound
 from dask_sluice.wire.states import ClusterState
 
-from .core import ADA, running_core
+from .core import ADA, end_world, running_core
 
-DAY_S = 86400.0
+KEPT_S = 600.0
 TABLES = ("clusters", "workers", "events", "requests", "secrets")
 
 
@@ -35,14 +35,14 @@ async def test_an_ended_cluster_goes_with_everything_when_its_time_is_over_and_n
         await core.control.stop(ADA, record.name)
         await core.until(record.name, ClusterState.STOPPED)
         living = await core.running(ADA)
-        sweeper = Sweeper(core.store, core.backend, clock, keep_ended_s=7 * DAY_S)
+        sweeper = Sweeper(core.store, core.backend, clock, keep_ended_s=KEPT_S)
 
-        await clock.advance(7 * DAY_S - EVERY_S)
+        await clock.advance(KEPT_S - 60)
         await sweeper.sweep()
         assert (await core.store.cluster(record.name)).state is ClusterState.STOPPED
         assert await core.control.logs(ADA, record.name, None, max_bytes=1000)
 
-        await clock.advance(2 * EVERY_S)
+        await clock.advance(120)
         await sweeper.sweep()
         with pytest.raises(ClusterNotFound):
             await core.control.logs(ADA, record.name, None, max_bytes=1000)
@@ -53,6 +53,8 @@ async def test_an_ended_cluster_goes_with_everything_when_its_time_is_over_and_n
         again, is_new = await core.control.create(ADA, {}, "key")
         assert is_new
         assert again.name != record.name
+        await core.until(again.name, ClusterState.RUNNING)
+    end_world(world)
 
 
 async def test_what_a_killed_server_left_half_deleted_goes_with_the_next_sweep(
@@ -66,14 +68,14 @@ async def test_what_a_killed_server_left_half_deleted_goes_with_the_next_sweep(
         for name in (living.name, "ada-forgotten"):
             (tmp_path / "clusters" / name).mkdir(parents=True)
         with caplog.at_level(logging.WARNING):
-            await Sweeper(core.store, backend, ManualClock(), keep_ended_s=DAY_S).sweep()
+            await Sweeper(core.store, backend, ManualClock(), keep_ended_s=KEPT_S).sweep()
         assert await backend.kept() == [living.name]
         assert "ada-forgotten: it is not on our books" in caplog.text
 
 
 async def test_many_names_are_known_at_once(tmp_path: Path) -> None:
     async with running_core(tmp_path) as core:
-        record = await core.new()
+        record = await core.running()
         assert await core.store.known([f"nobody-{number}" for number in range(3000)] + [record.name]) == {record.name}
 
 

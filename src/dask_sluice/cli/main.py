@@ -24,6 +24,8 @@ _COMMANDS = {
     "stop": ("clusters", "Stop clusters."),
     "logs": ("clusters", "Print what a scheduler or a worker wrote."),
     "drain": ("operations", "Take no new clusters; the rest runs on."),
+    "backup": ("operations", "Write a server's database and keys to a file, while it runs."),
+    "restore": ("operations", "Put a backup back, while the server does not run."),
     "options": ("clusters", "List what can be chosen for a cluster."),
     "doctor": ("doctor", "Try every step from here to a result, and name the broken one."),
     "check-config": ("configuration", "Check a configuration file and print what it comes to."),
@@ -31,7 +33,7 @@ _COMMANDS = {
     "hash-password": ("configuration", "Print the hash of a password, for the configuration."),
     "version": ("configuration", "Print the version."),
 }
-_SERVER_COMMANDS = ("serve", "check-config", "config-reference", "hash-password")
+_SERVER_COMMANDS = ("serve", "backup", "restore", "check-config", "config-reference", "hash-password")
 
 
 class _Commands(click.Group):
