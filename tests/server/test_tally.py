@@ -59,8 +59,8 @@ def test_what_was_counted_already_is_not_counted_again_by_loading() -> None:
 
 def test_phases_of_a_start_add_up_to_its_time() -> None:
     before = record_of("a-1")
-    job = JobRecord("a-1-scheduler", submitted_at=3.0, running_at=5.0)
-    after = replace(before, scheduler=SchedulerRecord(job), started_at=9.0, state=ClusterState.RUNNING)
+    job = JobRecord("a-1-scheduler", submitted_at=4.0, running_at=5.0)
+    after = replace(before, granted_at=3.0, scheduler=SchedulerRecord(job), started_at=9.0, state=ClusterState.RUNNING)
     assert durations(before, after) == [Took("queued", 3.0), Took("scheduler_starting", 2.0), Took("connecting", 4.0)]
     assert durations(after, after) == []
     unseen = replace(after, scheduler=SchedulerRecord(replace(job, running_at=None)))

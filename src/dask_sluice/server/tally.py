@@ -45,12 +45,12 @@ def durations(before: ClusterRecord, after: ClusterRecord) -> list[Took]:
     took: list[Took] = []
     if after.started_at is not None and before.started_at is None:
         job, created, started = after.scheduler.job, after.created_at, after.started_at
-        submitted = min(job.submitted_at or created, started)
+        granted = min(after.granted_at or created, started)
         # The agent may have called home before anybody saw the job run.
-        running = max(submitted, min(job.running_at or started, started))
+        running = max(granted, min(job.running_at or started, started))
         took += [
-            Took("queued", submitted - created),
-            Took("scheduler_starting", running - submitted),
+            Took("queued", granted - created),
+            Took("scheduler_starting", running - granted),
             Took("connecting", started - running),
         ]
     connected = {worker.name for worker in before.workers if worker.connected_at is not None}

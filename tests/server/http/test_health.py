@@ -99,14 +99,19 @@ async def test_the_database_is_not_written_for_everybody_who_asks(site: Site, mo
     assert written == ["health"]
 
 
-async def test_a_loop_that_fails_hangs_or_has_ended_is_a_reason(site: Site, tmp_path: Path) -> None:
+async def test_a_loop_that_hangs_or_has_ended_is_a_reason_and_one_that_fails_at_a_cluster_is_told(
+    site: Site, tmp_path: Path
+) -> None:
     core, clock = site.core, ManualClock(1000)
     health = HealthChecks(
         core.store, core.loop, core.routes, clock, asyncio.Event(), data_dir=tmp_path, least_free_bytes=0
     )
     pulse = core.loop.pulse
     pulse.failed("ada-1", "a step failed")
-    assert "the loop fails at 1 clusters and tries again" in (await health.look()).reasons
+    (check,) = [check for check in (await health.look()).checks if check.name == "loop"]
+    assert check.ok, "one broken cluster keeps nobody else away"
+    assert check.sentence == "the loop runs; it fails at 1 clusters and tries again"
+    assert check.detail == "ada-1: a step failed"
     pulse.succeeded("ada-1")
     pulse.began("ada-1", 1000)
     assert health.live.ok
