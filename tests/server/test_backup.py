@@ -73,7 +73,8 @@ async def test_a_backup_under_load_is_one_consistent_state(places: Directories, 
         for number in range(3):
             await asyncio.to_thread(back_up, places, tmp_path / f"{number}.tar.gz")
         await loading
-    for number in range(3):
+    await asyncio.to_thread(back_up, places, tmp_path / "3.tar.gz")  # of a server that has ended
+    for number in range(4):
         other = directories(tmp_path / f"other-{number}")
         restore(other, tmp_path / f"{number}.tar.gz")
         with closing(sqlite3.connect(other.database)) as connection:

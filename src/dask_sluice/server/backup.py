@@ -6,6 +6,7 @@ Not in it: clusters' own files, which belong to processes that run or ran on thi
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import tarfile
 import tempfile
@@ -35,19 +36,24 @@ def back_up(places: Directories, file: Path) -> None:
             f"cannot write {file}: {error.strerror}", hint="Name a file that is not there yet."
         ) from error
     try:
-        with os.fdopen(descriptor, "wb") as out, tarfile.open(fileobj=out, mode="w:gz") as archive:
-            with tempfile.TemporaryDirectory(dir=file.parent, prefix=".backup-") as folder:
-                copy = Path(folder) / places.database.name
-                _copy_database(places.database, copy)
-                archive.add(copy, places.database.name, filter=_private)
-            for name in SECRETS:
-                if (secret := places.data / name).is_file():
-                    archive.add(secret, name, filter=_private)
+        with os.fdopen(descriptor, "wb") as out:
+            with tarfile.open(fileobj=out, mode="w:gz") as archive:
+                _pack(places, archive, file.parent)
             out.flush()
             os.fsync(out.fileno())
     except BaseException:
         file.unlink()
         raise
+
+
+def _pack(places: Directories, archive: tarfile.TarFile, aside: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=aside, prefix=".backup-") as folder:
+        copy = Path(folder) / places.database.name
+        _copy_database(places.database, copy)
+        archive.add(copy, places.database.name, filter=_private)
+    for name in SECRETS:
+        if (secret := places.data / name).is_file():
+            archive.add(secret, name, filter=_private)
 
 
 def restore(places: Directories, file: Path) -> Path | None:
@@ -59,17 +65,11 @@ def restore(places: Directories, file: Path) -> Path | None:
     lock = Lock(places.lock)
     lock.take()
     try:
-        found = _read(file, places.database.name)
-        kept = _set_aside(places.database)
-        for name, content in found.items():
-            aside = places.data / f".{name}.restored"
-            aside.unlink(missing_ok=True)
-            descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "wb") as out:
-                out.write(content)
-                out.flush()
-                os.fsync(out.fileno())
-            aside.replace(places.data / name)
+        with tempfile.TemporaryDirectory(dir=places.data, prefix=".restore-") as folder:
+            found = _unpack(file, Path(folder), places.database.name)
+            kept = _set_aside(places.database)
+            for path in found:
+                path.replace(places.data / path.name)
         return kept
     finally:
         lock.release()
@@ -108,24 +108,30 @@ def _private(member: tarfile.TarInfo) -> tarfile.TarInfo:
     return member
 
 
-def _read(file: Path, database: str) -> dict[str, bytes]:
-    """What a backup holds, by name: nothing but what we put into one, wherever its names may point."""
+def _unpack(file: Path, folder: Path, database: str) -> list[Path]:
+    """What a backup holds, as files: nothing but what we put into one, wherever its names may point."""
+    found = []
     try:
         with tarfile.open(file, "r:gz") as archive:
-            found = {
-                member.name: source.read()
-                for member in archive
-                if member.name in (database, *SECRETS) and member.isfile() and (source := archive.extractfile(member))
-            }
+            for member in archive:
+                if member.name in (database, *SECRETS) and member.isfile():
+                    found.append(_unpack_one(archive, member, folder / member.name))
     except (OSError, tarfile.TarError, EOFError) as error:
         raise CannotStart(f"cannot read {file}: {error}") from error
-    if database not in found:
+    if folder / database not in found:
         raise CannotStart(f"{file} is no backup: it holds no {database}")
-    with tempfile.NamedTemporaryFile() as copy:
-        copy.write(found[database])
-        copy.flush()
-        _check(Path(copy.name))
+    _check(folder / database)
     return found
+
+
+def _unpack_one(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> Path:
+    source = archive.extractfile(member)
+    assert source is not None  # it is a plain file
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as out:
+        shutil.copyfileobj(source, out)
+        out.flush()
+        os.fsync(out.fileno())
+    return path
 
 
 def _set_aside(database: Path) -> Path | None:
