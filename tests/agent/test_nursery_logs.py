@@ -133,3 +133,17 @@ def test_reading_between_copy_and_cut_gives_nothing_twice(files: JobFiles) -> No
     os.truncate(files.log, 0)
     assert follow(files, waiting.position)[0] == "y\n"
     assert log_end(files, MOST).count("y") == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root trims logs of other accounts")
+def test_as_root_what_is_kept_belongs_to_the_account_and_only_its_files_are_cut(files: JobFiles) -> None:
+    write(files, "x" * 2000)
+    os.chown(files.directory, 54321, 54321)
+    assert not trim(str(files.log), MOST)
+    assert files.log.stat().st_size == 2000
+    assert not files.earlier_log.exists()
+    os.chown(files.log, 54321, 54321)
+    trim(str(files.log), MOST)
+    assert files.log.stat().st_size == 0
+    assert files.earlier_log.stat().st_uid == 54321
+    assert log_end(files, 10).endswith("x")

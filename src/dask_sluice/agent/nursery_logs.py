@@ -28,25 +28,25 @@ def trim(path: str, most_bytes: int) -> bool:
     except OSError:  # not there yet, or the cluster was forgotten
         return False
     try:
-        _move(where, name, most_bytes)
+        return _move(where, name, most_bytes)
     except OSError as error:  # disk full, most likely: then what is there counts less than that there is room
         print("cannot trim {}: {}".format(path, error), file=sys.stderr, flush=True)
         return False
     finally:
         os.close(where)
-    return True
 
 
-def _move(where: int, name: str, most_bytes: int) -> None:
+def _move(where: int, name: str, most_bytes: int) -> bool:
     log = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=where)
     try:
         found, owner = os.fstat(log), os.fstat(where).st_uid
         if not stat.S_ISREG(found.st_mode) or found.st_uid != owner:
-            return
+            return False
         try:
             _keep(where, name, log, max(0, found.st_size - most_bytes), owner)
         finally:
             os.ftruncate(log, 0)
+        return True
     finally:
         os.close(log)
 
