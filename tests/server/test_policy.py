@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dask_sluice.server.amounts import GIB
 from dask_sluice.server.model import Caller
 from dask_sluice.server.policy import Action, Machine, Policy, check, cluster_name, may
-from dask_sluice.server.settings_schema import Options
+from dask_sluice.server.settings_policy import OptionSettings
 from dask_sluice.wire.errors import ClusterNotFound, OptionInvalid
 from dask_sluice.wire.names import server_name
 
@@ -72,8 +72,7 @@ def test_defaults_fit_a_small_machine() -> None:
 
 
 def test_an_administrator_may_allow_some_environments_only() -> None:
-    options = Options.model_validate({"environment": {"default": "/opt/base", "allowed": ["/opt/envs/*"]}})
-    policy = Policy(options)
+    policy = Policy({"environment": OptionSettings(default="/opt/base", allowed=("/opt/envs/*",))})
     assert policy.resolve(ADA, "a", {}).environment == "/opt/base"
     assert policy.resolve(ADA, "a", {"environment": "/opt/envs/one"}).environment == "/opt/envs/one"
     for path in ("/opt/envs/one/two", "/home/ada/env", ""):

@@ -9,7 +9,7 @@ from importlib import metadata
 
 from ..wire.errors import BackendUnavailable
 from .backends.fake import FakeBackend
-from .backends.protocol import Backend
+from .backends.protocol import Backend, ChecksOverlays
 from .backends.registry import make_backend
 from .changes import Changes
 from .clock import Clock
@@ -29,6 +29,8 @@ from .loop import Loop
 from .machine import this_machine
 from .metrics import Metrics
 from .policy import Policy
+from .policy.checks import setups, unsupported
+from .policy.hooks import Hooks
 from .routes import Routes
 from .settings_schema import Settings, Timeouts
 from .startup import CannotStart
@@ -78,9 +80,14 @@ async def build_core(settings: Settings, foundation: Foundation, clock: Clock, s
     changes = Changes()
     store.on_change(changes)
     machine = this_machine() if settings.backend.kind == "local" else None
-    policy = Policy(settings.options, settings.limits, timeouts, machine, settings.leases)
+    policy = Policy(
+        settings.options, settings.limits, timeouts, machine, profiles=settings.profiles, rules=settings.policy
+    )
+    hooks = Hooks(settings.policy, clock)
+    hooks.load()
+    refuse_unsupported(settings, backend)
     turnstile = Turnstile(store, loop, clock, policy.limits)
-    control = Control(store, policy, backend, changes, clock, Drain(store, clock, always=settings.drain))
+    control = Control(store, policy, backend, changes, clock, Drain(store, clock, always=settings.drain), hooks)
     health = HealthChecks(
         store,
         loop,
@@ -122,6 +129,18 @@ def open_store(places: Directories) -> Store:
     except (BackendUnavailable, SchemaUnknown) as error:
         raise CannotStart(error.message, hint=error.hint) from error
     return store
+
+
+def refuse_unsupported(settings: Settings, backend: Backend) -> None:
+    """Raise CannotStart where settings ask for what the backend cannot do."""
+    wrong = [f"{'.'.join(map(str, place))}: {what}" for place, what in unsupported(settings, backend.describe())]
+    if isinstance(backend, ChecksOverlays):
+        for place, setup in setups(settings):
+            if isinstance(setup.backend, dict) and setup.backend:
+                told = backend.check_overlay(setup.backend)
+                wrong += [f"{'.'.join(map(str, (*place, 'backend')))}: {what}" for what in told]
+    if wrong:
+        raise CannotStart("\n".join(wrong))
 
 
 def rules(timeouts: Timeouts) -> Rules:

@@ -13,13 +13,13 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
-from ..wire.api import Credentials, DrainView, LeaseChange, LeaseRequest
+from ..wire.api import Credentials, DrainView, LeaseChange, LeaseRequest, PlanView
 from ..wire.errors import BackendUnavailable, ClusterNotRunning, RequestInvalid
 from ..wire.options import Option
 from ..wire.reasons import Reason, ReasonCode
 from ..wire.states import ClusterState
 from . import wishes
-from .backends.protocol import Backend, ChecksEnvironments, LogPart
+from .backends.protocol import Backend, ChecksEnvironments, ChecksOverlays, LogPart
 from .certificates import Role, issue, new_authority
 from .changes import Changes
 from .clock import Clock
@@ -27,7 +27,8 @@ from .decision import Change, plain
 from .drain import Drain, draining
 from .job_logs import JobLogs
 from .model import Caller, ClusterRecord, Event, JobRecord, SchedulerRecord, Wanted, WorkerRecord
-from .policy import AS_SET, Action, Policy, check, check_admin, cluster_name
+from .policy import AS_SET, Action, Policy, Resolved, check, check_admin, cluster_name
+from .policy.hooks import Hooks
 from .store import Secrets, Store
 
 SHOWN = tuple(state for state in ClusterState if not state.is_final)
@@ -44,8 +45,10 @@ class Control:
         changes: Changes,
         clock: Clock,
         drain: Drain | None = None,
+        hooks: Hooks | None = None,
     ) -> None:
         self._store = store
+        self._hooks = hooks or Hooks(policy.rules, clock)
         self._policy = policy
         self._backend = backend
         self._changes = changes
@@ -60,7 +63,14 @@ class Control:
 
     async def options(self, caller: Caller) -> Sequence[Option]:
         """What this caller may choose for a cluster."""
-        return self._policy.options(caller)
+        return (await self._hooks.offer(self._policy, caller)).options
+
+    async def plan(self, caller: Caller, options: Mapping[str, Any]) -> PlanView:
+        """What a create with these options would make, and why; nothing is made.
+
+        raises  all that `create` raises for what is asked for
+        """
+        return (await self._resolve(caller, options)).plan
 
     async def create(
         self,
@@ -73,9 +83,8 @@ class Control:
         if self._closed:
             raise BackendUnavailable("the server is shutting down and takes no new clusters", retry_after_s=10)
         await self._check_drain(caller, idempotency_key)
-        spec = self._policy.resolve(caller, cluster_name(caller.name, secrets.token_hex(4)), options, lease)
-        if isinstance(self._backend, ChecksEnvironments):
-            await self._backend.check_environment(spec.environment, caller.name)
+        resolved = await self._resolve(caller, options, lease)
+        spec = resolved.spec
         now = self._clock.now()
         reason = Reason(ReasonCode.CREATED)
         record = ClusterRecord(
@@ -90,7 +99,8 @@ class Control:
         told = plain(ReasonCode.CREATED, state=str(record.state))
         created = Event(now, spec.name, "cluster", "cluster", told)
         authority = new_authority(spec.name, now)
-        secret = Secrets(secrets.token_urlsafe(32), authority.certificate, authority.key)
+        variables = resolved.secret_variables
+        secret = Secrets(secrets.token_urlsafe(32), authority.certificate, authority.key, variables)
         idempotency = (idempotency_key, _digest({**options, "": vars(lease)})) if idempotency_key else None
         most = self._policy.limits.clusters_of(caller.name)
         return await self._store.create(Change(record, (created,)), secret, idempotency, most=most)
@@ -249,6 +259,15 @@ class Control:
         # A repeat of a request that was accepted gets its cluster, as always.
         if idempotency_key is None or not await self._store.was_asked_before(caller.name, idempotency_key):
             raise draining(state)
+
+    async def _resolve(self, caller: Caller, options: Mapping[str, Any]) -> Resolved:
+        name = cluster_name(caller.name, secrets.token_hex(4))
+        resolved = await self._hooks.resolve(self._policy, caller, name, options)
+        if isinstance(self._backend, ChecksEnvironments):
+            await self._backend.check_environment(resolved.spec.environment, caller.name)
+        if isinstance(self._backend, ChecksOverlays) and (wrong := self._backend.check_overlay(resolved.spec.backend)):
+            raise RequestInvalid(f"the backend does not take this: {'; '.join(wrong)}")
+        return resolved
 
     async def _stop(self, name: str, reason: Reason) -> ClusterRecord:
         now = self._clock.now()

@@ -55,7 +55,8 @@ def scheduler_job(record: ClusterRecord, secrets: Secrets, settings: LaunchSetti
         link_ca=settings.link_ca,
     )
     job_id = record.scheduler.job.job_id
-    return Job(job_id, JobKind.SCHEDULER, spec.name, spec.owner, spec.scheduler, spec.environment, launch)
+    image = spec.scheduler_image or spec.image
+    return _job(record, job_id, JobKind.SCHEDULER, launch, image, secrets)
 
 
 def worker_job(
@@ -76,7 +77,30 @@ def worker_job(
         max_restarts=settings.max_restarts,
         restart_window_s=settings.restart_window_s,
     )
-    return Job(worker.job.job_id, JobKind.WORKER, spec.name, spec.owner, spec.worker, spec.environment, launch)
+    return _job(record, worker.job.job_id, JobKind.WORKER, launch, spec.image, secrets)
+
+
+def _job(
+    record: ClusterRecord,
+    job_id: str,
+    kind: JobKind,
+    launch: SchedulerLaunch | WorkerLaunch,
+    image: str,
+    secrets: Secrets,
+) -> Job:
+    spec = record.spec
+    return Job(
+        id=job_id,
+        kind=kind,
+        cluster=spec.name,
+        owner=spec.owner,
+        size=spec.scheduler if kind is JobKind.SCHEDULER else spec.worker,
+        environment=spec.environment,
+        launch=launch,
+        variables={**spec.variables, **secrets.variables},
+        image=image,
+        overlay=spec.backend,
+    )
 
 
 def _tls(role: Role, cluster: str, name: str, secrets: Secrets, now: float) -> TLSFiles:

@@ -82,6 +82,14 @@ class ClusterSpec:
     """The limit behind `max_workers`, for sentences: `12 cores (limits.user.cores)`."""
     profile: str = ""
     """Name of the administrator's profile that it was made from; empty without one."""
+    image: str = ""
+    """Container image of its processes; empty: the backend's default."""
+    scheduler_image: str = ""
+    """The scheduler's, where it is another one."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables of its processes; secret ones are kept with the cluster's secrets."""
+    backend: Mapping[str, Any] = field(default_factory=dict)
+    """The administrator's free keys for the backend."""
 
 
 @dataclass(frozen=True)

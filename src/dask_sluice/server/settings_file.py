@@ -15,10 +15,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from .settings_reference import accepts, is_secret, keys_at, schema_at
+from .policy.checks import Place, problems
+from .settings_reference import accepts, is_secret, keys_at, places_of, schema_at
 from .settings_schema import Settings
-
-Place = tuple[str | int, ...]
 
 
 class SettingsError(Exception):
@@ -48,13 +47,17 @@ def loads(text: str, path: Path) -> Settings:
     data, lines = _parsed(text, path)
     try:
         # JSON, because pydantic's strict mode takes there what YAML can say (a path is text) and nothing else.
-        return Settings.model_validate_json(
+        settings = Settings.model_validate_json(
             json.dumps(data, default=str), strict=True, context={"base": path.absolute().parent}
         )
     except ValidationError as error:
-        found = sorted((_line(problem, lines), _what_is_wrong(problem)) for problem in error.errors())
+        found = sorted((_line(_place(problem), lines), what_is_wrong(problem)) for problem in error.errors())
         # `from None`: the cause would print the values, and some of them are secrets.
         raise SettingsError([f"{path}, line {line}: {what}" for line, what in found]) from None
+    found = sorted((_line(place, lines), f"{_key(place)}: {what}") for place, what in problems(settings))
+    if found:
+        raise SettingsError([f"{path}, line {line}: {what}" for line, what in found])
+    return settings
 
 
 def _parsed(text: str, path: Path) -> tuple[Any, dict[Place, int]]:
@@ -106,18 +109,22 @@ def _place(problem: Any) -> Place:
     return tuple(part for part in problem["loc"] if part != "[key]")
 
 
-def _line(problem: Any, lines: Mapping[Place, int]) -> int:
-    place = _place(problem)
+def _key(place: Place) -> str:
+    return ".".join(str(part) for part in place) or "the file"
+
+
+def _line(place: Place, lines: Mapping[Place, int]) -> int:
     while place not in lines:  # a missing key has no line of its own; its section has
         place = place[:-1]
     return lines[place]
 
 
-def _what_is_wrong(problem: Any) -> str:
-    place, kind = _place(problem), problem["type"]
-    key = ".".join(str(part) for part in place) or "the file"
+def what_is_wrong(problem: Any, under: Place = ()) -> str:
+    """One problem that pydantic found, in a sentence; `under` is where its model stands among the settings."""
+    place, kind = (*under, *_place(problem)), problem["type"]
+    key = _key(place[len(under) :])
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
-        return _unknown(place)
+        return _unknown(place, len(under))
     if kind == "missing":
         return f"{key} is missing"
     if kind == "value_error":
@@ -127,13 +134,16 @@ def _what_is_wrong(problem: Any) -> str:
     return f"{key} must be {accepts(schema)}{got}"
 
 
-def _unknown(place: Place) -> str:
+def _unknown(place: Place, under: int) -> str:
     known = keys_at(place[:-1])
-    near = difflib.get_close_matches(str(place[-1]), known, n=1)
+    name = str(place[-1])
+    near = difflib.get_close_matches(name, known, n=1)
     meant = f" Did you mean {near[0]!r}?" if near else ""
-    section = ".".join(str(part) for part in place[:-1])
+    if not near and (elsewhere := places_of(name)):
+        meant = f" It belongs under {' or '.join(repr(each) for each in elsewhere[:3])}."
+    section = ".".join(str(part) for part in place[under:-1])
     where = f" in {section}" if section else ""
-    return f"unknown key {str(place[-1])!r}{where}.{meant} Known{where}: {', '.join(known)}."
+    return f"unknown key {name!r}{where}.{meant} Known{where}: {', '.join(known)}."
 
 
 def _shown(value: Any) -> str:

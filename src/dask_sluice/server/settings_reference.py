@@ -10,9 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
+from .settings_policy import BUILT_IN
 from .settings_schema import Settings
 
 Schema = Mapping[str, Any]
+_SAME = {"Setup": "policy.defaults", "Process": "policy.defaults.worker"}
+"""Sections that stand in several places, and where they are explained."""
 
 _HEAD = """\
 # Configuration
@@ -85,22 +88,37 @@ def is_secret(schema: Schema) -> bool:
     return any(part.get("format") == "password" for part in (schema, *schema.get("anyOf", ())))
 
 
+def places_of(key: str) -> list[str]:
+    """Sections that know a key of this name, for whoever put it elsewhere."""
+    return [".".join(path) for path, section in _sections((), _document()) if path and key in section["properties"]]
+
+
 def reference() -> str:
     """The reference page, markdown."""
     lines = [_HEAD]
     for path, section in _sections((), _document()):
+        name = ".".join(path)
         if path:
-            lines += ["", f"## {'.'.join(path)}", "", _one_line(section.get("description", "")), ""]
+            lines += ["", f"## {name}", "", _one_line(section.get("description", "")), ""]
+        if (same := _SAME.get(section["title"], name)) != name:
+            lines += [f"The same keys as `{same}`."]
+            continue
         plain = {key: value for key, value in section["properties"].items() if not _is_section(value)}
         if plain:
             lines += ["| key | accepts | default | what it does |", "|---|---|---|---|"]
             lines += [_row(".".join((*path, key)), value, key) for key, value in plain.items()]
+        if path == ("options", "NAME"):
+            lines += ["", "The built-in options:", "", *_built_in_options()]
     return "\n".join(lines).replace("\n\n\n", "\n\n") + "\n"
 
 
 def describe(settings: Settings) -> str:
     """What the settings come to, one `key = value` a line, secrets masked."""
     values = settings.model_dump(mode="json")
+    given = settings.model_dump(mode="json", include={"options", "profiles", "policy"}, exclude_unset=True)
+    values["options"], values["profiles"] = given.get("options", {}), given.get("profiles", {})
+    setups = given.get("policy", {})
+    values["policy"] |= {key: setups.get(key, {}) for key in ("defaults", "everyone", "groups", "users")}
     return "\n".join(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in _flat((), values)) + "\n"
 
 
@@ -113,11 +131,31 @@ def _flat(path: tuple[str, ...], value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _sections(path: tuple[str, ...], schema: Schema) -> Iterator[tuple[tuple[str, ...], Schema]]:
+    """Every section; below one that has the keys of another, nothing more."""
     here = _followed(schema)
     yield path, {**here, "description": schema.get("description", here.get("description", ""))}
+    if _SAME.get(here["title"], name := ".".join(path)) != name:
+        return
     for key, inner in here["properties"].items():
         if _is_section(inner):
             yield from _sections((*path, key), inner)
+        elif (named := _named(inner)) is not None:
+            yield from _sections((*path, key, "NAME"), {**named, "description": inner.get("description", "")})
+
+
+def _named(schema: Schema) -> Schema | None:
+    """The section that each of a mapping's values is, None where they are no sections."""
+    inner = _followed(schema).get("additionalProperties")
+    return inner if isinstance(inner, Mapping) and _is_section(inner) else None
+
+
+def _built_in_options() -> Iterator[str]:
+    yield "| option | type | default | minimum | what it does |"
+    yield "|---|---|---|---|---|"
+    for name, option in BUILT_IN.items():
+        least = "-" if option.minimum is None else f"{option.minimum:g}"
+        unit = f" {option.unit}" if option.unit else ""
+        yield f"| `{name}` | {option.type} | `{json.dumps(option.default)}`{unit} | {least} | {option.help} |"
 
 
 def _row(name: str, schema: Schema, key: str) -> str:

@@ -17,6 +17,7 @@ from .identity.passwords import is_hash
 from .settings_leases import Leases
 from .settings_limits import Limits
 from .settings_parts import GroupName, Seconds, Section, UserName
+from .settings_policy import OptionSettings, PolicySettings, Profile
 
 BUILT_IN_BACKENDS = ("local", "fake")
 BUILT_IN_AUTHENTICATORS = ("token", "basic")
@@ -193,81 +194,6 @@ class Backend(Section):
         return self
 
 
-class Number(Section):
-    """An option that users choose within bounds."""
-
-    default: float
-    """What a cluster gets whose user does not choose."""
-    minimum: float
-    """The least that may be chosen."""
-    maximum: float | None = None
-    """The most that may be chosen. Null: all that this machine has."""
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if not self.minimum <= self.default or (self.maximum is not None and self.default > self.maximum):
-            raise ValueError("must keep minimum <= default <= maximum")
-        return self
-
-
-class Cores(Number):
-    """Cores of one worker."""
-
-    default: float = Field(1.0, gt=0)
-    """What a worker has if its user does not choose. One: the fairest share where many work on one machine."""
-    minimum: float = Field(0.1, gt=0)
-    """The least that may be chosen."""
-
-
-class Memory(Number):
-    """Memory of one worker, in GiB. A worker that needs more is ended and started anew by its nanny."""
-
-    default: float = Field(2.0, gt=0)
-    """What a worker has if its user does not choose, in GiB. Dask's own parts use a tenth of it."""
-    minimum: float = Field(0.25, gt=0)
-    """The least that may be chosen, in GiB: below it Dask hardly starts."""
-
-
-class Threads(Section):
-    """Threads of one worker: how many tasks it runs at a time."""
-
-    default: int = Field(0, ge=0)
-    """What a worker has if its user does not choose. 0: one for each core."""
-    minimum: int = Field(0, ge=0)
-    """The least that may be chosen; 0 stands for one for each core."""
-    maximum: int | None = Field(None, ge=1)
-    """The most that may be chosen. Null: four for each core of this machine."""
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if self.minimum > self.default or (self.maximum is not None and self.default > self.maximum):
-            raise ValueError("must keep minimum <= default <= maximum")
-        return self
-
-
-class Environment(Section):
-    """Python environments in which clusters run."""
-
-    default: str = ""
-    """Path of the environment (venv, conda prefix or interpreter) for users who do not choose; empty: the server's."""
-    allowed: tuple[str, ...] | None = None
-    """Paths that may be chosen, `*` standing for anything within a name: `/opt/envs/*`. Null allows any path:
-    what runs in it has the cluster's rights and no more."""
-
-
-class Options(Section):
-    """What users may choose for their clusters, and within which bounds."""
-
-    worker_cores: Cores = Cores()
-    """Cores of one worker."""
-    worker_memory: Memory = Memory()
-    """Memory of one worker, in GiB."""
-    worker_threads: Threads = Threads()
-    """Threads of one worker."""
-    environment: Environment = Environment()
-    """Python environments in which clusters run."""
-
-
 class Timeouts(Section):
     """How long things may take before the server does something about it. All in seconds."""
 
@@ -319,8 +245,14 @@ class Settings(Section):
     """Who may come in."""
     backend: Backend = Backend()
     """Where clusters run."""
-    options: Options = Options()
-    """What users may choose."""
+    options: dict[str, OptionSettings] = {}
+    """What users may choose, by name. `worker_cores`, `worker_memory`, `worker_threads` and `environment` are there
+    without being named; a key given here changes them, a new name is a new option."""
+    profiles: dict[str, Profile] = {}
+    """Named sizes, by name: users get the option `profile` with those that are open to them. The built-in options for
+    sizes are then offered only where `options` names them. See docs/policy.md."""
+    policy: PolicySettings = PolicySettings()
+    """What clusters get, and the rules for it. See docs/policy.md."""
     limits: Limits = Limits()
     """What nobody may exceed."""
     leases: Leases = Leases()

@@ -129,6 +129,51 @@ class ScaleAnswer:
 
 
 @dataclass(frozen=True)
+class SizeView:
+    """What one scheduler or worker may use, and what is set aside for it. Memory 0: no limit."""
+
+    cores: float
+    memory_bytes: int
+    threads: int
+    gpus: int
+    cores_request: float
+    memory_request_bytes: int
+
+
+@dataclass(frozen=True)
+class PlanValue:
+    """One value of a plan and who had the last word on it: `profile large`, `option worker_cores`."""
+
+    key: str
+    value: Any
+    source: str
+
+
+@dataclass(frozen=True)
+class PlanView:
+    """What a cluster would get: the answer to a create with `dry_run`. Secrets are masked. Times in seconds."""
+
+    user: str
+    groups: tuple[str, ...]
+    profile: str
+    options: Mapping[str, Any]
+    worker: SizeView
+    scheduler: SizeView
+    image: str
+    scheduler_image: str
+    environment: str
+    variables: Mapping[str, str]
+    max_workers: int
+    scheduler_start_s: float
+    worker_start_s: float
+    idle_s: float
+    """0: never."""
+    backend: Mapping[str, Any]
+    values: tuple[PlanValue, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class ServerInfo:
     """What a client needs to know of the server it reached.
 
@@ -232,7 +277,10 @@ def read(cls: type[T], data: Mapping[str, Any]) -> T:
     for name, nested in _NESTED.get(cls, {}).items():
         if values.get(name) is not None:
             value = values[name]
-            values[name] = nested(value) if issubclass(nested, str) else read(nested, value)
+            if isinstance(value, (list, tuple)):
+                values[name] = tuple(read(nested, each) for each in value)
+            else:
+                values[name] = nested(value) if issubclass(nested, str) else read(nested, value)
     return cls(**values)
 
 
@@ -247,4 +295,5 @@ _NESTED: Mapping[type, Mapping[str, Any]] = {
     LeaseView: {"notice": ReasonView},
     WorkerView: {"state": WorkerState, "reason": ReasonView},
     ScaleAnswer: {"cluster": ClusterView},
+    PlanView: {"worker": SizeView, "scheduler": SizeView, "values": PlanValue},
 }

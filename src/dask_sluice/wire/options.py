@@ -14,6 +14,9 @@ from typing import Any, Optional, Union
 
 from .errors import OptionInvalid
 
+MASK = "**********"
+"""Stands where a secret was given."""
+
 
 class OptionType(str, Enum):
     """What an option's value may be."""
@@ -44,6 +47,10 @@ class Option:
     minimum: Optional[float] = None
     maximum: Optional[float] = None
     choices: tuple[str, ...] = ()
+    hidden: bool = False
+    """Left out of forms and listings; whoever knows it can set it."""
+    secret: bool = False
+    """Its value is never shown."""
 
     @property
     def title(self) -> str:
@@ -51,13 +58,18 @@ class Option:
         name = self.label or self.name
         return f"{name} ({self.unit})" if self.unit else name
 
+    def shown(self, value: Any) -> Any:
+        """`value` as people may see it."""
+        return MASK if self.secret and value else value
+
     def check(self, value: Any) -> Any:
         """`value` as this option's type, or `OptionInvalid` naming the option and what it accepts."""
         if self.type is OptionType.FLOAT and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         expected: type = _PYTHON_TYPES[self.type]
         if not isinstance(value, expected) or (isinstance(value, bool) and self.type is not OptionType.BOOL):
-            raise OptionInvalid(self.name, f"{self.name} must be {_A_TYPE[self.type]}, got {value!r}")
+            got = type(value).__name__ if self.secret else repr(value)
+            raise OptionInvalid(self.name, f"{self.name} must be {_A_TYPE[self.type]}, got {got}")
         if self.type in (OptionType.INT, OptionType.FLOAT):
             self._check_bounds(value)  # type: ignore[arg-type]
         if self.type is OptionType.SELECT and value not in self.choices:

@@ -145,6 +145,8 @@ class FakeBackend:
             enforces_cores=True,
             separates_users=True,
             notes=("The fake backend runs nothing: clusters exist in memory only.",),
+            runs_images=True,
+            takes_overlay=True,
         )
 
     async def submit(self, job: Job) -> AsyncIterator[Handle]:

@@ -30,6 +30,10 @@ class Size:
     memory_bytes: int
     threads: int
     gpus: int = 0
+    cores_request: float = 0
+    """Cores set aside for it, where a backend tells that from what it may use; 0: the same."""
+    memory_request_bytes: int = 0
+    """Memory set aside for it; 0: the same."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,11 @@ class Job:
     """Path of a Python environment; empty for the backend's default."""
     launch: SchedulerLaunch | WorkerLaunch
     variables: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables of the process, secret ones among them: never to be written or shown."""
+    image: str = ""
+    """Container image, for a backend that runs containers; empty for its default."""
+    overlay: Mapping[str, Any] = field(default_factory=dict)
+    """The administrator's free keys for this backend, such as parts of a pod."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +106,12 @@ class Capabilities:
     separates_users: bool
     notes: tuple[str, ...] = ()
     """Sentences for the administrator, said once at start-up."""
+    runs_images: bool = False
+    """Whether `Job.image` has a meaning; settings that name images are refused otherwise."""
+    takes_overlay: bool = False
+    """Whether `Job.overlay` has a meaning; settings with a section `backend` are refused otherwise."""
+    runs_environments: bool = True
+    """Whether `Job.environment` has a meaning."""
 
 
 class Refused(Exception):
@@ -173,6 +188,14 @@ class ChecksEnvironments(Protocol):
 
     async def check_environment(self, environment: str, owner: str) -> None:
         """Return if usable; raise `wire.errors.EnvironmentInvalid` with the reason as its sentence."""
+
+
+@runtime_checkable
+class ChecksOverlays(Protocol):
+    """A backend that knows which keys its overlay may have, so that a slip is found at start-up."""
+
+    def check_overlay(self, overlay: Mapping[str, Any]) -> Sequence[str]:
+        """A sentence for each thing that is wrong, naming the key and the nearest right one. No I/O."""
 
 
 @runtime_checkable

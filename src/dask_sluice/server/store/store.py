@@ -8,10 +8,11 @@ of. Everybody else gets immutable copies.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,6 +44,12 @@ class Secrets:
     link_token: str
     ca_certificate: str
     ca_key: str
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables of its processes that are never shown."""
+
+    def row(self) -> dict[str, str]:
+        """As columns."""
+        return {**vars(self), "variables": json.dumps(dict(self.variables))}
 
 
 Listener = Callable[[ClusterRecord, tuple[Event, ...]], None]
@@ -97,7 +104,7 @@ class Store:
             if most is not None:
                 _check_room(connection, owner, most)
             _insert_cluster(connection, change)
-            connection.execute(insert(secrets).values(cluster=change.record.name, **vars(secret)))
+            connection.execute(insert(secrets).values(cluster=change.record.name, **secret.row()))
             if idempotency is not None:
                 key, digest = idempotency
                 connection.execute(
@@ -178,7 +185,7 @@ class Store:
         row = await self._db.read(lambda connection: connection.execute(query).one_or_none())
         if row is None:
             raise _not_found(name)
-        return Secrets(row.link_token, row.ca_certificate, row.ca_key)
+        return Secrets(row.link_token, row.ca_certificate, row.ca_key, json.loads(row.variables))
 
     async def key(self, name: str, fresh: Callable[[], bytes]) -> bytes:
         """The server's own key of this name: the stored one, or a fresh one that is now stored."""

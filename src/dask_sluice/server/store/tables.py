@@ -72,6 +72,8 @@ secrets = Table(
     Column("link_token", String(64), nullable=False),
     Column("ca_certificate", Text, nullable=False),
     Column("ca_key", Text, nullable=False),
+    # JSON: environment variables that must not stand in the cluster's document.
+    Column("variables", Text, nullable=False, server_default="{}"),
 )
 
 keys = Table(

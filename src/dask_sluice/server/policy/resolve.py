@@ -1,0 +1,218 @@
+"""From what a user asks for to what the cluster gets: the administrator's settings as one decision.
+
+Pure. Hooks are asked beforehand (`hooks.py`); what they said comes in as arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import SecretStr
+
+from ...wire.api import PlanValue, PlanView, SizeView
+from ...wire.errors import OptionInvalid, RequestInvalid
+from ...wire.options import MASK, Option
+from ..backends.protocol import Size
+from ..limits import LimitBook
+from ..model import Caller, ClusterSpec
+from ..settings_limits import Limits
+from ..settings_policy import OptionSettings, PolicySettings, Profile, Setup
+from ..settings_schema import Timeouts
+from .images import wrong_with_image
+from .layers import layers
+from .merging import Layer, Merged, leaves, merge
+from .options import Chosen, Machine, Offer, effective, offer
+from .sizes import invalid, number, size_of, text
+
+MANY_CORES = 64
+"""What a backend of more than one machine is taken to have, where nothing else bounds a cluster."""
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What a cluster gets. `secret_variables` are no part of the spec, which is kept and shown."""
+
+    spec: ClusterSpec
+    secret_variables: Mapping[str, str]
+    plan: PlanView
+
+
+class Policy:
+    """The administrator's settings as decisions. `machine` None: the backend has more than one."""
+
+    def __init__(
+        self,
+        options: Mapping[str, OptionSettings] | None = None,
+        limits: Limits | None = None,
+        timeouts: Timeouts | None = None,
+        machine: Machine | None = None,
+        *,
+        profiles: Mapping[str, Profile] | None = None,
+        rules: PolicySettings | None = None,
+    ) -> None:
+        self.rules = rules or PolicySettings()
+        self._profiles = profiles or {}
+        self._settings = effective(options or {}, self._profiles)
+        self._machine = machine
+        cores = machine.cores if machine else MANY_CORES
+        self.limits = LimitBook(limits)
+        self._many_workers = max(16, 4 * cores)
+        self._timeouts = timeouts or Timeouts()
+
+    @property
+    def settings(self) -> Mapping[str, OptionSettings]:
+        """Every option's settings, the built-in ones included."""
+        return self._settings
+
+    @property
+    def profiles(self) -> Mapping[str, Profile]:
+        """Every profile, by name."""
+        return self._profiles
+
+    def offer(self, caller: Caller, computed: Mapping[str, OptionSettings] | None = None) -> Offer:
+        """What this caller may choose; `computed` are the options hook's changes for them."""
+        settings = effective(computed, self._profiles, self._settings) if computed else self._settings
+        return offer(caller, settings, self._profiles, self.rules, self._machine)
+
+    def options(self, caller: Caller) -> Sequence[Option]:
+        """The same as the wire describes it."""
+        return self.offer(caller).options
+
+    def resolve(self, caller: Caller, name: str, given: Mapping[str, Any]) -> ClusterSpec:
+        """What the caller gets for these options, where no hook has a say.
+
+        raises  OptionInvalid, naming the option
+        """
+        offered = self.offer(caller)
+        return self.settle(caller, name, offered, offered.choose(given)).spec
+
+    def settle(self, caller: Caller, name: str, offered: Offer, chosen: Chosen, hook: Setup | None = None) -> Resolved:
+        """What the caller gets, and why.
+
+        hook    what the site's hook wants on top of all else
+        raises  RequestInvalid, OptionInvalid where an option is to blame; ValueError where the hook is
+        """
+        merged = merge([*self._built_in(), *layers(caller, name, offered, chosen, self.rules, hook)])
+        scheduler, worker = size_of(merged, "scheduler"), size_of(merged, "worker")
+        most, most_by, notes = self._most_workers(caller, scheduler, worker, merged)
+        variables = dict(merged.get("variables") or {})
+        spec = ClusterSpec(
+            name=name,
+            owner=caller.name,
+            options=chosen.shown,
+            environment=_environment(merged),
+            scheduler=scheduler,
+            worker=worker,
+            max_workers=most,
+            max_workers_by=most_by,
+            start_timeout_s=number(merged, "scheduler_start_s", above=0),
+            worker_start_timeout_s=number(merged, "worker_start_s", above=0),
+            idle_timeout_s=number(merged, "idle_s", least=0),
+            groups=caller.groups,
+            profile=chosen.profile,
+            image=self._image(merged, "image"),
+            scheduler_image=self._image(merged, "scheduler_image"),
+            variables={key: value for key, value in variables.items() if isinstance(value, str)},
+            backend=_overlay(merged),
+        )
+        secret = {k: v.get_secret_value() for k, v in variables.items() if isinstance(v, SecretStr)}
+        return Resolved(spec, secret, _plan(spec, secret, merged, notes))
+
+    def _built_in(self) -> Sequence[Layer]:
+        times = self._timeouts
+        return (
+            Layer("built in", {"scheduler": {"cores": 1.0, "memory": 0, "threads": 1}}),
+            Layer("timeouts", {"scheduler_start_s": times.scheduler_start_s, "worker_start_s": times.worker_start_s}),
+            Layer("timeouts", {"idle_s": times.idle_s}),
+        )
+
+    def _most_workers(
+        self, caller: Caller, scheduler: Size, worker: Size, merged: Merged
+    ) -> tuple[int, str, list[str]]:
+        """Workers that the cluster may ever have, by which limit, and what to say about that."""
+        most, by = self.limits.most_workers(caller.name, caller.groups, scheduler, worker, self._many_workers)
+        if merged.get("max_workers") is None:
+            return most, by, []
+        asked = int(number(merged, "max_workers", least=1, whole=True))
+        if asked > most:
+            return most, by, [f"max_workers is {most}, not {asked}: the limit is {by}"]
+        return asked, f"{asked} workers ({merged.source('max_workers')})", []
+
+    def _image(self, merged: Merged, key: str) -> str:
+        image = text(merged, key)
+        if image and (wrong := wrong_with_image(image, self.rules.images)):
+            raise _blame(merged, key, wrong)
+        return image
+
+
+def _environment(merged: Merged) -> str:
+    path = text(merged, "environment")
+    if path and (not path.startswith("/") or "\0" in path or "/../" in f"{path}/"):
+        raise _blame(merged, "environment", f"must be a plain absolute path, got {path!r}")
+    return path
+
+
+def _overlay(merged: Merged) -> Mapping[str, Any]:
+    overlay = merged.get("backend") or {}
+    for path, value in leaves(overlay):
+        if isinstance(value, SecretStr):
+            raise invalid(merged, ("backend", *path), "holds a secret, which can go into variables only")
+    return dict(overlay)
+
+
+def _blame(merged: Merged, key: str, what: str) -> RequestInvalid:
+    """The error for a value: the option's where an option brought it, so that a form can show it there."""
+    source = merged.source(key)
+    name = source.removeprefix("option ").removesuffix(" (default)")
+    return OptionInvalid(name, f"{name} {what}") if source.startswith("option ") else invalid(merged, (key,), what)
+
+
+def _plan(spec: ClusterSpec, secret: Mapping[str, str], merged: Merged, notes: Sequence[str]) -> PlanView:
+    values = [
+        PlanValue(".".join(path), MASK if isinstance(value, SecretStr) else value, merged.source(*path))
+        for path, value in leaves(merged.values)
+        if path[-1] != "threads" and path != ("max_workers",)
+    ]
+    values.append(PlanValue("max_workers", spec.max_workers, spec.max_workers_by))
+    for process, size in (("worker", spec.worker), ("scheduler", spec.scheduler)):
+        asked = merged.get(process, "threads")
+        source = merged.source(process, "threads") if asked else f"one for each whole core of {process}.cores"
+        values.append(PlanValue(f"{process}.threads", size.threads, source))
+    return PlanView(
+        user=spec.owner,
+        groups=spec.groups,
+        profile=spec.profile,
+        options=spec.options,
+        worker=_size_view(spec.worker),
+        scheduler=_size_view(spec.scheduler),
+        image=spec.image,
+        scheduler_image=spec.scheduler_image or spec.image,
+        environment=spec.environment,
+        variables={**spec.variables, **dict.fromkeys(secret, MASK)},
+        max_workers=spec.max_workers,
+        scheduler_start_s=spec.start_timeout_s,
+        worker_start_s=spec.worker_start_timeout_s,
+        idle_s=spec.idle_timeout_s,
+        backend=spec.backend,
+        values=tuple(sorted(values, key=lambda value: _order(value.key))),
+        notes=tuple(notes),
+    )
+
+
+def _order(key: str) -> tuple[int, str]:
+    heads = ("worker", "scheduler", "image", "scheduler_image", "environment", "max_workers")
+    head = key.partition(".")[0]
+    return (heads.index(head) if head in heads else len(heads), key)
+
+
+def _size_view(size: Size) -> SizeView:
+    return SizeView(
+        cores=size.cores,
+        memory_bytes=size.memory_bytes,
+        threads=size.threads,
+        gpus=size.gpus,
+        cores_request=size.cores_request or size.cores,
+        memory_request_bytes=size.memory_request_bytes or size.memory_bytes,
+    )
