@@ -80,9 +80,7 @@ async def build_core(settings: Settings, foundation: Foundation, clock: Clock, s
     changes = Changes()
     store.on_change(changes)
     machine = this_machine() if settings.backend.kind == "local" else None
-    policy = Policy(
-        settings.options, settings.limits, timeouts, machine, profiles=settings.profiles, rules=settings.policy
-    )
+    policy = Policy.of(settings, machine)
     hooks = Hooks(settings.policy, clock)
     hooks.load()
     refuse_unsupported(settings, backend)

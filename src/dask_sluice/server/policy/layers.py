@@ -33,14 +33,13 @@ def layers(
     """Every layer that is not empty, but for the built-in one."""
     scope = scope_of(caller, cluster, offered, chosen)
     make = Maker(policy, scope)
-    unset = [o for o in _others(offered, chosen) if "default" not in offered.settings[o].model_fields_set]
-    for name in unset:
-        if is_built_in(offered.settings[name]):
-            yield from make.of_option(name, offered.settings[name], chosen.values[name], "built in")
+    left = {name: settings for name, settings in offered.settings.items() if name not in chosen.given}
+    built_in = [name for name, settings in left.items() if _is_built_in(name, settings)]
+    for name in built_in:
+        yield from make.of_option(name, left[name], chosen.values[name], "built in")
     yield from make.of(policy.defaults, "policy.defaults")
-    for name in _others(offered, chosen):
-        settings = offered.settings[name]
-        if name not in unset or not is_built_in(settings):
+    for name, settings in left.items():
+        if name not in built_in:
             yield from make.of_option(name, settings, chosen.values[name], f"option {name} (default)")
     if chosen.profile:
         yield from make.of(offered.profiles[chosen.profile], f"profile {chosen.profile}")
@@ -127,9 +126,10 @@ def dumped(setup: Setup) -> dict[str, Any]:
     return {key: value for key, value in setup.model_dump(exclude_unset=True).items() if key not in _OF_PROFILE}
 
 
-def is_built_in(settings: OptionSettings) -> bool:
-    """Whether its effect is ours, so that what the administrator says in general goes before its default."""
-    return any(settings.sets is built_in.sets for built_in in BUILT_IN.values())
+def _is_built_in(name: str, settings: OptionSettings) -> bool:
+    """Whether effect and default are ours, so that what the administrator says in general goes before them."""
+    ours = BUILT_IN.get(name)
+    return ours is not None and settings.sets is ours.sets and settings.default == ours.default
 
 
 def sized(process: Mapping[str, Any], nodes: Mapping[str, Node]) -> dict[str, Any]:
@@ -155,10 +155,6 @@ def _part(nodes: Mapping[str, Node], name: str, share: Any) -> dict[str, Any]:
         "cores_request": millicores / 1000,
         "memory": int(left * part),
     }
-
-
-def _others(offered: Offer, chosen: Chosen) -> list[str]:
-    return [name for name in offered.settings if name not in chosen.given]
 
 
 def _with_texts(values: dict[str, Any], source: str) -> dict[str, Any]:

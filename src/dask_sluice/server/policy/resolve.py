@@ -19,7 +19,7 @@ from ..limits import LimitBook
 from ..model import Caller, ClusterSpec
 from ..settings_limits import Limits
 from ..settings_policy import OptionSettings, PolicySettings, Profile, Setup
-from ..settings_schema import Timeouts
+from ..settings_schema import Settings, Timeouts
 from .images import wrong_with_image
 from .layers import layers
 from .merging import Layer, Merged, leaves, merge
@@ -60,6 +60,18 @@ class Policy:
         self.limits = LimitBook(limits)
         self._many_workers = max(16, 4 * cores)
         self._timeouts = timeouts or Timeouts()
+
+    @classmethod
+    def of(cls, settings: Settings, machine: Machine | None) -> Policy:
+        """The policy that the settings come to."""
+        return cls(
+            settings.options,
+            settings.limits,
+            settings.timeouts,
+            machine,
+            profiles=settings.profiles,
+            rules=settings.policy,
+        )
 
     @property
     def settings(self) -> Mapping[str, OptionSettings]:

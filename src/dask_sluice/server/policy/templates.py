@@ -138,9 +138,15 @@ def _fill_text(text: str, scope: Scope) -> Any:
     filled = values[0] if len(parts) == 1 else "".join(shown(value) for value in values)
     if not scope.secrets.isdisjoint(names(text)):
         if isinstance(filled, Mapping):
-            return {key: SecretStr(shown(inner)) for key, inner in filled.items()}
+            return {key: SecretStr(_plain(inner)) for key, inner in filled.items()}
         return SecretStr(shown(filled))
     return filled
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, (list, Mapping)):
+        raise TemplateError("the values of a mapping of secrets must be texts")
+    return shown(value)
 
 
 def _expression(text: str) -> ast.expr:

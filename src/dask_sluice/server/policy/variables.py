@@ -40,6 +40,8 @@ def as_text(value: Any) -> str:
     """
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, tuple):  # a user's groups; no user can give one
+        return ",".join(value)
     if not isinstance(value, (str, int, float)):
         raise ValueError("must be text, a number, true or false")  # noqa: TRY004  a wrong value, like the next one
     text = f"{value:.12g}" if isinstance(value, float) else str(value)

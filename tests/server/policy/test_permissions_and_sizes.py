@@ -13,7 +13,7 @@ from dask_sluice.server.settings_policy import OptionSettings
 from dask_sluice.wire.errors import ClusterNotFound, OptionInvalid
 from dask_sluice.wire.names import server_name
 
-from .records import record_of
+from ..records import record_of
 
 ADA, GRACE, ROOT = Caller("ada"), Caller("grace"), Caller("root", is_admin=True)
 RECORD = record_of("ada-1")
