@@ -19,10 +19,11 @@ from dask_sluice.server.links import Links
 from dask_sluice.server.loop import Loop
 from dask_sluice.server.model import Caller, ClusterRecord
 from dask_sluice.server.policy import Policy
+from dask_sluice.server.policy.hooks import Hooks
 from dask_sluice.server.routes import Routes
 from dask_sluice.server.settings_leases import Leases
 from dask_sluice.server.settings_limits import Limits
-from dask_sluice.server.settings_schema import Timeouts
+from dask_sluice.server.settings_schema import Settings, Timeouts
 from dask_sluice.server.store import Store
 from dask_sluice.server.turnstile import Turnstile
 from dask_sluice.wire.states import ClusterState, WorkerState
@@ -95,6 +96,7 @@ async def running_core(
     limits: Limits | None = None,
     rules: Rules | None = None,
     leases: Leases | None = None,
+    settings: Settings | None = None,
 ) -> AsyncIterator[Core]:
     """A core at work; leaving it is like `kill -9`: nothing is ended, nothing is told."""
     clock = clock or SystemClock()
@@ -106,8 +108,11 @@ async def running_core(
     links = Links(store, loop, clock)
     store.on_change(changes)
     policy = Policy(limits=limits, timeouts=timeouts, leases=leases)
+    policy = policy if settings is None else Policy.of(settings, None)
+    hooks = Hooks(policy.rules, clock)
+    hooks.load()
     turnstile = Turnstile(store, loop, clock, policy.limits)
-    control = Control(store, policy, backend, changes, clock)
+    control = Control(store, policy, backend, changes, clock, hooks)
     backend.call_home_to(links)
     await routes.load()
     started = asyncio.Event()

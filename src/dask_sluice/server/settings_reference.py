@@ -90,7 +90,11 @@ def is_secret(schema: Schema) -> bool:
 
 def places_of(key: str) -> list[str]:
     """Sections that know a key of this name, for whoever put it elsewhere."""
-    return [".".join(path) for path, section in _sections((), _document()) if path and key in section["properties"]]
+    return [
+        name
+        for path, section in _sections((), _document())
+        if (name := ".".join(path)) and key in section["properties"] and _SAME.get(section["title"], name) == name
+    ]
 
 
 def reference() -> str:

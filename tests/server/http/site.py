@@ -72,7 +72,7 @@ async def running_site(
     await authenticator.start(directory)
     world = world or World()
     stopping = asyncio.Event()
-    async with running_core(directory, dials=dials, world=world) as core:
+    async with running_core(directory, dials=dials, world=world, settings=settings) as core:
         services = Services(
             control=core.control,
             links=core.links,
