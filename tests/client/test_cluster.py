@@ -88,7 +88,7 @@ def test_a_wrong_option_does_not_travel(gateway: Gateway) -> None:
     with pytest.raises(OptionInvalid, match="worker_memory must be <="):
         gateway.new_cluster(worker_memory=1_000_000)
     with pytest.raises(TypeError, match="cluster_options"):
-        gateway.new_cluster(["worker_memory"])  # type: ignore[arg-type]
+        gateway.new_cluster(["worker_memory"])  # type: ignore[call-overload]
 
 
 def test_a_start_that_takes_too_long_says_what_it_waited_for(gateway: Gateway) -> None:

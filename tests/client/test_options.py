@@ -72,6 +72,30 @@ def test_a_mapping_is_written_as_yaml_in_the_form(options: Options) -> None:
     assert options.tags == {"team": "ice", "count": 2}
 
 
+def test_a_secret_is_never_shown_and_a_hidden_option_only_where_it_was_set() -> None:
+    options = Options(
+        [*KNOWN, Option("token", OptionType.STRING, "", secret=True), Option("uid", OptionType.INT, 0, hidden=True)]
+    )
+    assert "token=''" in repr(options)
+    options.token, options.uid = "s3cret", 0
+    assert "s3cret" not in repr(options)
+    assert "token='**********'" in repr(options)
+    assert "uid" not in repr(options)
+    assert "uid" not in dir(options)
+    labels = [label.value for label in options.form().children[1].children[::3]]
+    assert (labels[-1], "uid" in labels) == ("token", False)
+    field = options.form().children[1].children[-2]
+    assert type(field).__name__ == "Password"
+    options.uid = 7
+    assert "uid=7" in repr(options)
+
+
+def test_a_wrong_secret_is_refused_without_repeating_it() -> None:
+    with pytest.raises(OptionInvalid) as caught:
+        Options([Option("token", OptionType.STRING, "", secret=True)]).token = ["s3cret"]
+    assert "s3cret" not in str(caught.value)
+
+
 def test_the_form_shows_labels_units_and_help(options: Options) -> None:
     labels = options.form().children[1].children[::3]
     assert [label.value for label in labels] == ["Cores", "worker_memory (GiB)", "queue", "tags"]

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ..wire.api import ClusterView, EventView, LeaseChange, WorkerView
 from ..wire.options import Option
-from . import output
+from . import output, plans
 from .exits import USAGE, Exit
 from .finding import server_options, with_gateway
 
@@ -107,17 +107,28 @@ def show_command(name: str, as_json: bool, **server: Any) -> None:
 @click.option("-w", "--workers", type=click.IntRange(0), default=0, help="Workers to start with.")
 @click.option("--timeout", type=float, help="Seconds to wait for it; then it is stopped again.")
 @click.option("--no-wait", is_flag=True, help="Print the name and return at once.")
+@click.option("--dry-run", is_flag=True, help="Start nothing; print what the cluster would get, and why.")
 @as_json
 @server_options
 def new_command(
-    given: Sequence[str], workers: int, timeout: float | None, no_wait: bool, as_json: bool, **server: Any
+    given: Sequence[str],
+    workers: int,
+    timeout: float | None,
+    no_wait: bool,
+    dry_run: bool,
+    as_json: bool,
+    **server: Any,
 ) -> None:
     """Start a cluster. It runs until it is stopped."""
+    if dry_run:
+        plan = with_gateway(lambda gateway: gateway.plan(None, **options_of(given)))
+        output.as_json(plan) if as_json else plans.show(plan)
+        return
     from ..client.progress import Progress
 
     async def start(gateway: AsyncGateway) -> ClusterView:
         async with Progress() as progress:
-            view = await gateway.create(await gateway.checked(None, _options(given)))
+            view = await gateway.create(await gateway.checked(None, options_of(given)))
             if workers:
                 await gateway.scale_cluster(view.name, workers)
             if no_wait:
@@ -132,7 +143,7 @@ def new_command(
     output.as_json(view) if as_json else click.echo(view.name)
 
 
-def _options(given: Sequence[str]) -> dict[str, Any]:
+def options_of(given: Sequence[str]) -> dict[str, Any]:
     """`NAME=VALUE` pairs; a value is read as YAML, so that 2 is a number and [1] a list."""
     pairs = [each.partition("=") for each in given]
     for name, equals, _ in pairs:
@@ -241,7 +252,11 @@ def options_command(as_json: bool, **server: Any) -> None:
     if as_json:
         output.as_json(options)
     else:
-        rows = [[each.name, _accepts(each), str(each.default), each.help or each.label] for each in options]
+        rows = [
+            [each.name, _accepts(each), str(each.default), each.help or each.label]
+            for each in options
+            if not each.hidden
+        ]
         output.table(["OPTION", "ACCEPTS", "DEFAULT", "WHAT IT IS"], rows)
 
 

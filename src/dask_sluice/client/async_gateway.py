@@ -40,6 +40,7 @@ from .auth import make_auth
 from .connection import Connection, split_address
 from .errors import GatewayClusterError, GatewayWarning, StartTimedOut
 from .options import Options
+from .plan import Plan
 from .progress import Progress
 from .reports import ClusterReport
 
@@ -152,6 +153,16 @@ class AsyncGateway:
                 view = await asyncio.wait_for(creating, UNDO_S)
                 await asyncio.wait_for(self.stop_cluster(view.name), UNDO_S)
             raise
+
+    async def plan(
+        self,
+        cluster_options: Options | Mapping[str, Any] | None = None,
+        lease: LeaseRequest | None = None,
+        **kwargs: Any,
+    ) -> Plan:
+        """What a cluster with these options would get, and where each value comes from; nothing is started."""
+        body = asdict(CreateRequest(await self.checked(cluster_options, kwargs), lease or LeaseRequest()))
+        return read(Plan, await self._connection.send("POST", f"{API_ROOT}/clusters?dry_run=true", body=body))
 
     async def _create(self, request: CreateRequest, key: str) -> ClusterView:
         body, headers = asdict(request), {IDEMPOTENCY_HEADER: key}

@@ -19,11 +19,13 @@ def make_form(options: Options) -> Any:
     rows: list[Any] = []
     inputs: dict[str, Any] = {}
     for option in options.specification:
+        if option.hidden:
+            continue
         field, status = _input(option, options[option.name]), widgets.HTML()
         field.observe(_setter(options, option, status), names="value")
         inputs[option.name] = field
         rows += [widgets.Label(option.title, tooltip=option.help), field, status]
-    options.on_change(lambda name, value: _show(inputs[name], value))
+    options.on_change(lambda name, value: _show(inputs[name], value) if name in inputs else None)
     grid = widgets.GridBox(rows, layout=widgets.Layout(grid_template_columns="max-content max-content auto"))
     return widgets.VBox([widgets.HTML("<b>Cluster options</b>"), grid])
 
@@ -36,6 +38,8 @@ def _input(option: Option, value: Any) -> Any:
         return widgets.Dropdown(value=value, options=option.choices, tooltip=option.help)
     if option.type is OptionType.MAPPING:
         return widgets.Textarea(**{**common, "value": _as_yaml(value)})
+    if option.secret:
+        return widgets.Password(**common)
     kinds = {OptionType.INT: widgets.IntText, OptionType.FLOAT: widgets.FloatText, OptionType.STRING: widgets.Text}
     return kinds[option.type](**common)
 

@@ -7,7 +7,7 @@ back to be awaited, as dask-gateway's users expect (docs/decisions/0007).
 from __future__ import annotations
 
 from collections.abc import Coroutine, Iterable
-from typing import Any
+from typing import Any, Literal, overload
 
 from distributed.utils import Logs, LoopRunner, sync
 
@@ -16,6 +16,7 @@ from .async_gateway import AsyncGateway
 from .cluster import GatewayCluster, get_logs
 from .comm import Transport
 from .options import Options
+from .plan import Plan
 from .reports import ClusterReport
 
 
@@ -142,6 +143,7 @@ class Gateway:
         """What everybody wrote, as `GatewayCluster.get_logs`; also of a cluster that has ended."""
         return self._run(get_logs(self._gateway, cluster_name, cluster, scheduler, workers, lines))
 
+    @overload
     def new_cluster(
         self,
         cluster_options: Options | None = None,
@@ -149,13 +151,31 @@ class Gateway:
         *,
         timeout: float | None = None,
         quiet: bool = False,
+        dry_run: Literal[False] = False,
         **kwargs: Any,
-    ) -> GatewayCluster:
+    ) -> GatewayCluster: ...
+
+    @overload
+    def new_cluster(self, cluster_options: Options | None = None, *, dry_run: Literal[True], **kwargs: Any) -> Plan: ...
+
+    def new_cluster(
+        self,
+        cluster_options: Options | None = None,
+        shutdown_on_close: bool = True,
+        *,
+        timeout: float | None = None,
+        quiet: bool = False,
+        dry_run: bool = False,
+        **kwargs: Any,
+    ) -> Any:
         """A new cluster, running. Options as `cluster_options`, as keywords, or both.
 
         timeout   seconds to wait for it; the error then says what it was waiting for
         quiet     show no line while waiting
+        dry_run   start nothing; give the `Plan`: what the cluster would get, and where each value comes from
         """
+        if dry_run:
+            return self._run(self._gateway.plan(cluster_options, **kwargs))
         return GatewayCluster(
             gateway=self,
             cluster_options=cluster_options,

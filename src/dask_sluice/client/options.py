@@ -66,13 +66,16 @@ class Options(MutableMapping[str, Any]):
             raise AttributeError(str(error)) from error
 
     def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *(name for name in self._fields if name.isidentifier())]
+        shown = (name for name, option in self._fields.items() if name.isidentifier() and not option.hidden)
+        return [*super().__dir__(), *shown]
 
     def __repr__(self) -> str:
-        return f"Options<{', '.join(f'{name}={value!r}' for name, value in self.items())}>"
+        """Without secrets, and without hidden options that are at their default."""
+        shown = [o for o in self._known if not o.hidden or self[o.name] != o.default]
+        return f"Options<{', '.join(f'{o.name}={o.shown(self[o.name])!r}' for o in shown)}>"
 
     def _ipython_key_completions_(self) -> list[str]:
-        return list(self._fields)
+        return [name for name, option in self._fields.items() if not option.hidden]
 
     def on_change(self, listener: Listener) -> None:
         """Call `listener(name, value)` after every change."""

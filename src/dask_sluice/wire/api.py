@@ -274,7 +274,8 @@ def read(cls: type[T], data: Mapping[str, Any]) -> T:
     """`data` as the given view, nested views included; unknown keys are ignored."""
     names = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     values = {key: value for key, value in data.items() if key in names}
-    for name, nested in _NESTED.get(cls, {}).items():
+    fields_of = next((known for known in cls.__mro__ if known in _NESTED), cls)
+    for name, nested in _NESTED.get(fields_of, {}).items():
         if values.get(name) is not None:
             value = values[name]
             if isinstance(value, (list, tuple)):

@@ -58,7 +58,7 @@ async def version(request: Request) -> Response:
 async def options(request: Request, caller: Caller) -> Response:
     """What may be chosen."""
     known = await services(request).control.options(caller)
-    return JSONResponse({"cluster_options": [shapes.option_json(option) for option in known]})
+    return JSONResponse({"cluster_options": [shapes.option_json(option) for option in known if not option.hidden]})
 
 
 async def clusters(request: Request, caller: Caller) -> Response:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from ....wire.api import ClusterView, Credentials, LeaseChange, LeaseRequest, ScaleAnswer, WorkerView
+from ....wire.api import ClusterView, Credentials, LeaseChange, LeaseRequest, PlanView, ScaleAnswer, WorkerView
 from ....wire.errors import RequestInvalid
 from ....wire.states import ClusterState
 from ...model import ClusterRecord
@@ -27,11 +27,14 @@ async def create(
     caller: Authenticated,
     body: CreateBody,
     idempotency_key: IdempotencyKey = None,
-) -> ClusterView:
+    dry_run: Annotated[bool, Query(description="Only say what the cluster would get, and why: 200.")] = False,
+) -> ClusterView | PlanView:
     """Ask for a cluster: 201. Repeating an `Idempotency-Key` with the same request gives the same cluster: 200."""
-    record, is_new = await services(request).control.create(
-        caller, body.options, idempotency_key, LeaseRequest(**body.lease.model_dump())
-    )
+    lease = LeaseRequest(**body.lease.model_dump())
+    if dry_run:
+        response.status_code = 200
+        return await services(request).control.plan(caller, body.options, lease)
+    record, is_new = await services(request).control.create(caller, body.options, idempotency_key, lease)
     response.status_code = 201 if is_new else 200
     return cluster_view(record)
 
