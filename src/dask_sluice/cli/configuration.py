@@ -2,25 +2,49 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
+from .clusters import options_of
 from .exits import USAGE, Exit
 
 
 @click.command("check-config")
 @click.argument("file", type=click.Path(path_type=Path))
-def check_config_command(file: Path) -> None:
-    """Check a configuration file: everything that is wrong with it, or what it comes to."""
+@click.option("--user", help="Print what this user would get, by default and by every profile.")
+@click.option("--groups", default="", metavar="A,B", help="Groups of the user, besides those in the file.")
+@click.option("--profile", help="The profile that the user chooses.")
+@click.option("-o", "--option", "given", multiple=True, metavar="NAME=VALUE", help="An option that the user chooses.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def check_config_command(
+    file: Path, user: str | None, groups: str, profile: str | None, given: Sequence[str], as_json: bool
+) -> None:
+    """Check a configuration file: everything that is wrong with it, or what it comes to.
+
+    With --user: what that user's cluster would be, every value with where it comes from, and every profile. Nothing
+    is started; the site's hooks are asked. Secrets are masked.
+    """
     from ..server.settings import SettingsError, describe, load
 
     try:
         settings = load(file)
     except SettingsError as error:
         raise Exit(str(error), USAGE) from error
-    click.echo(describe(settings), nl=False)
-    click.echo(f"{file} is fine", err=True)
+    if user is None:
+        if groups or profile or given:
+            raise Exit("--groups, --profile and --option say more of a user: name one with --user", USAGE)
+        click.echo(
+            json.dumps(settings.model_dump(mode="json"), indent=2) if as_json else describe(settings), nl=as_json
+        )
+        click.echo(f"{file} is fine", err=True)
+        return
+    from .samples import show_sample
+
+    chosen = {**({"profile": profile} if profile else {}), **options_of(given)}
+    show_sample(settings, user, tuple(each.strip() for each in groups.split(",") if each.strip()), chosen, as_json)
 
 
 @click.command("config-reference")

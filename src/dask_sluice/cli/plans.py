@@ -22,7 +22,9 @@ def show(plan: PlanView, *, title: str = "", values: bool = True) -> None:
         console.print(Text(f"  note: {note}", style="yellow"))
     if values:
         console.print()
-        table = Table("KEY", "VALUE", "COMES FROM", box=None, header_style="bold", pad_edge=False)
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for heading in ("KEY", "VALUE", "COMES FROM"):
+            table.add_column(heading, overflow="fold")
         for key, value, source in plans.value_rows(plan):
             table.add_row(Text(key, style="cyan"), Text(value, overflow="fold"), Text(source, style="dim"))
         console.print(table)

@@ -9,7 +9,7 @@ from importlib import metadata
 
 from ..wire.errors import BackendUnavailable
 from .backends.fake import FakeBackend
-from .backends.protocol import Backend, ChecksOverlays
+from .backends.protocol import Backend
 from .backends.registry import make_backend
 from .changes import Changes
 from .clock import Clock
@@ -29,7 +29,7 @@ from .loop import Loop
 from .machine import this_machine
 from .metrics import Metrics
 from .policy import Policy
-from .policy.checks import setups, unsupported
+from .policy.checks import refuse_unsupported
 from .policy.hooks import Hooks
 from .routes import Routes
 from .settings_schema import Settings, Timeouts
@@ -127,18 +127,6 @@ def open_store(places: Directories) -> Store:
     except (BackendUnavailable, SchemaUnknown) as error:
         raise CannotStart(error.message, hint=error.hint) from error
     return store
-
-
-def refuse_unsupported(settings: Settings, backend: Backend) -> None:
-    """Raise CannotStart where settings ask for what the backend cannot do."""
-    wrong = [f"{'.'.join(map(str, place))}: {what}" for place, what in unsupported(settings, backend.describe())]
-    if isinstance(backend, ChecksOverlays):
-        for place, setup in setups(settings):
-            if isinstance(setup.backend, dict) and setup.backend:
-                told = backend.check_overlay(setup.backend)
-                wrong += [f"{'.'.join(map(str, (*place, 'backend')))}: {what}" for what in told]
-    if wrong:
-        raise CannotStart("\n".join(wrong))
 
 
 def rules(timeouts: Timeouts) -> Rules:

@@ -17,7 +17,7 @@ def summary(plan: PlanView) -> list[tuple[str, str]]:
         ("profile", plan.profile),
         ("worker", size_in_words(plan.worker)),
         ("scheduler", size_in_words(plan.scheduler)),
-        ("workers", f"at most {plan.max_workers}" + (f", by {limit}" if limit else "")),
+        ("workers", f"at most {plan.max_workers}" + (f": the limit is {limit}" if limit else "")),
         ("image", plan.image),
         ("scheduler image", plan.scheduler_image if plan.scheduler_image != plan.image else ""),
         ("environment", plan.environment),
@@ -70,7 +70,7 @@ def in_words(value: Any) -> str:
     """A value as people write it."""
     if isinstance(value, float):
         return f"{value:.12g}"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return (value or "-") if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def min_width(value: str, width: int) -> str:

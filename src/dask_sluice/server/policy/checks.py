@@ -14,9 +14,10 @@ from typing import Any
 
 from ...wire.errors import OptionInvalid
 from ...wire.options import Option, OptionType
-from ..backends.protocol import Capabilities
+from ..backends.protocol import Backend, Capabilities, ChecksOverlays
 from ..settings_policy import BUILT_IN, OptionSettings, PolicySettings, Profile, Setup, is_template
 from ..settings_schema import Settings
+from ..startup import CannotStart
 from . import templates
 from .images import wrong_with_image
 from .layers import PROCESSES, dumped
@@ -90,6 +91,21 @@ def unsupported(settings: Settings, backend: Capabilities) -> Iterator[Problem]:
             yield (*place, "backend"), f"the backend {backend.name!r} has no use for {keys}: it takes no such settings"
         if given.get("environment") and not backend.runs_environments:
             yield (*place, "environment"), f"the backend {backend.name!r} runs images, not Python environments by path"
+
+
+def refuse_unsupported(settings: Settings, backend: Backend) -> None:
+    """Raise CannotStart where the settings ask for what this backend cannot do, or does not know."""
+    wrong = [f"{_key(place)}: {what}" for place, what in unsupported(settings, backend.describe())]
+    if isinstance(backend, ChecksOverlays):
+        for place, setup in setups(settings):
+            if isinstance(setup.backend, dict) and setup.backend:
+                wrong += [f"{_key((*place, 'backend'))}: {what}" for what in backend.check_overlay(setup.backend)]
+    if wrong:
+        raise CannotStart("\n".join(wrong))
+
+
+def _key(place: Place) -> str:
+    return ".".join(map(str, place))
 
 
 def _of_profiles(

@@ -16,12 +16,13 @@ from ...wire.errors import OptionInvalid, RequestInvalid
 from ...wire.options import MASK, Option
 from ..backends.protocol import Size
 from ..limits import LimitBook
+from ..memory import parse_memory, shown
 from ..model import Caller, ClusterSpec
 from ..settings_limits import Limits
 from ..settings_policy import OptionSettings, PolicySettings, Profile, Setup
 from ..settings_schema import Settings, Timeouts
 from .images import wrong_with_image
-from .layers import layers
+from .layers import PROCESSES, layers
 from .merging import Layer, Merged, leaves, merge
 from .options import Chosen, Machine, Offer, effective, offer
 from .sizes import invalid, number, size_of, text
@@ -183,9 +184,9 @@ def _blame(merged: Merged, key: str, what: str) -> RequestInvalid:
 
 def _plan(spec: ClusterSpec, secret: Mapping[str, str], merged: Merged, notes: Sequence[str]) -> PlanView:
     values = [
-        PlanValue(".".join(path), MASK if isinstance(value, SecretStr) else value, merged.source(*path))
+        PlanValue(".".join(path), _told(path, value), merged.source(*path))
         for path, value in leaves(merged.values)
-        if path[-1] != "threads" and path != ("max_workers",)
+        if path[-1] != "threads" and path != ("max_workers",) and value != {}
     ]
     values.append(PlanValue("max_workers", spec.max_workers, spec.max_workers_by))
     for process, size in (("worker", spec.worker), ("scheduler", spec.scheduler)):
@@ -213,8 +214,18 @@ def _plan(spec: ClusterSpec, secret: Mapping[str, str], merged: Merged, notes: S
     )
 
 
+def _told(path: tuple[str, ...], value: Any) -> Any:
+    if isinstance(value, SecretStr):
+        return MASK
+    if path[0] in PROCESSES and path[-1] in ("memory", "memory_request"):
+        size = parse_memory(value)
+        return shown(size) if size else "no limit"
+    return value
+
+
 def _order(key: str) -> tuple[int, str]:
-    heads = ("worker", "scheduler", "image", "scheduler_image", "environment", "max_workers")
+    heads = ("worker", "scheduler", "image", "scheduler_image", "environment", "max_workers", "idle_s",
+             "scheduler_start_s", "worker_start_s", "variables")  # fmt: skip
     head = key.partition(".")[0]
     return (heads.index(head) if head in heads else len(heads), key)
 

@@ -8,6 +8,7 @@ from typing import Any
 from ...wire.errors import RequestInvalid
 from ..backends.protocol import Size
 from ..memory import parse_memory
+from ..settings_policy import Node
 from .merging import Merged
 
 
@@ -32,6 +33,16 @@ def size_of(merged: Merged, process: str) -> Size:
         cores_request=0 if cores_request == cores else cores_request,
         memory_request_bytes=0 if memory_request == memory else memory_request,
     )
+
+
+def per_node(size: Size, node: Node) -> int:
+    """How many of this size fit on a node, by what is set aside for each."""
+    millicores = round(1000 * (node.cores - node.reserved_cores)) // max(
+        1, round(1000 * (size.cores_request or size.cores))
+    )
+    left = parse_memory(node.memory) - parse_memory(node.reserved_memory)
+    each = size.memory_request_bytes or size.memory_bytes
+    return min(millicores, left // each) if each else millicores
 
 
 def number(

@@ -121,7 +121,8 @@ def shown(value: Any) -> str:
         return ",".join(value)
     if isinstance(value, (str, int)):
         return str(value)
-    raise TemplateError(f"{type(value).__name__} cannot stand inside a text")  # not the value: it may be a secret
+    kind = "null" if value is None else "a mapping" if isinstance(value, Mapping) else "a list"
+    raise TemplateError(f"{kind} cannot stand inside a text")  # not the value: it may be a secret
 
 
 def _fill_item(item: Any, scope: Scope) -> Iterator[Any]:

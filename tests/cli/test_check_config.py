@@ -1,0 +1,68 @@
+"""`check-config --user` says what would be launched, before anybody else finds out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from dask_sluice.cli import exits
+from dask_sluice.cli.main import main
+
+HANDLERS = Path(__file__).parents[1] / "server" / "policy" / "handlers"
+
+
+def check(family: str, *more: str) -> Result:
+    return CliRunner().invoke(main, ["check-config", str(HANDLERS / f"{family}.yaml"), *more])
+
+
+@pytest.mark.parametrize("family", [f.stem for f in HANDLERS.glob("*.yaml") if f.name.count(".") == 1])
+def test_every_familys_configuration_is_fine_and_shows_a_user(family: str) -> None:
+    assert check(family).exit_code == 0
+    shown = check(family, "--user", "ada", "--groups", "ice,sea")
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    assert "What ada (groups ice, sea) would get" in shown.stdout
+    assert "worker.threads" in shown.stdout
+
+
+def test_a_choice_is_shown_with_where_its_values_come_from_and_what_fits_on_a_node() -> None:
+    choice = ("-o", "image=x/y:1", "-o", "worker_resource_allocation=4CPU-30GB")
+    shown = check("2i2c", "--user", "ada", *choice).stdout
+    assert "4 cores (3.85 set aside), 30.38 GiB, 4 threads" in shown
+    assert "4 such workers fit on one n2-highmem-16" in shown
+    (line,) = [line for line in shown.splitlines() if line.startswith("worker.cores_request")]
+    assert line.split() == ["worker.cores_request", "3.85", "option", "worker_resource_allocation"]
+
+
+def test_every_profile_is_run() -> None:
+    shown = check("nebari", "--user", "ada", "--profile", "medium").stdout
+    assert "profile    medium" in shown
+    rows = {line.split()[0]: line for line in shown.partition("PROFILE")[2].splitlines()[1:]}
+    assert rows.keys() == {"small", "medium", "gpu"}
+    assert "closed to this user" in rows["gpu"]
+    assert "4 cores (3 set aside), 16 GiB (10 set aside), 4 threads" in rows["medium"]
+
+
+def test_json_has_the_same_for_programs_and_no_secret() -> None:
+    done = check("rhodium", "--user", "ada", "-o", "gcsfuse_tokens={GCSFUSE: hunter2}", "--json")
+    found = json.loads(done.stdout)
+    assert found["outcome"]["plan"]["variables"]["GCSFUSE"] == "**********"
+    assert found["profiles"].keys() == {"standard", "micro", "big", "giant"}
+    assert "hunter2" not in done.output
+
+
+def test_what_would_be_refused_is_an_error() -> None:
+    done = check("pangeo", "--user", "ada", "-o", "worker_cores=99")
+    assert done.exit_code == exits.USAGE
+    assert "ada would be refused: worker_cores must be <= 16, got 99" in done.stderr
+    assert check("pangeo", "--profile", "x").exit_code == exits.USAGE
+
+
+def test_a_hook_that_is_not_there_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "sluice.yaml"
+    file.write_text("policy: {hook: 'nowhere:f'}")
+    done = CliRunner().invoke(main, ["check-config", str(file), "--user", "ada"])
+    assert done.exit_code == exits.FAILED
+    assert "policy.hook: cannot import 'nowhere:f'" in done.stderr
