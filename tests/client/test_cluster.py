@@ -91,6 +91,17 @@ def test_a_wrong_option_does_not_travel(gateway: Gateway) -> None:
         gateway.new_cluster(["worker_memory"])  # type: ignore[call-overload]
 
 
+def test_a_dry_run_says_what_a_cluster_would_get_and_starts_nothing(gateway: Gateway) -> None:
+    plan = gateway.new_cluster(worker_memory=0.5, idle_timeout="20 min", dry_run=True)
+    assert (plan.worker.memory_bytes, plan.idle_s) == (2**29, 1200.0)
+    assert "option worker_memory" in repr(plan)
+    with pytest.raises(OptionInvalid):
+        gateway.new_cluster(worker_memory=1_000_000, dry_run=True)
+    with pytest.raises(ValueError, match="/nowhere"):
+        gateway.new_cluster(environment="/nowhere", dry_run=True)
+    assert gateway.list_clusters() == []
+
+
 def test_a_start_that_takes_too_long_says_what_it_waited_for(gateway: Gateway) -> None:
     with pytest.raises(StartTimedOut, match="was not running after 0 s: "):
         gateway.new_cluster(timeout=0)

@@ -11,10 +11,11 @@ from typing import Any, Literal, overload
 
 from distributed.utils import Logs, LoopRunner, sync
 
-from ..wire.api import EventView, WorkerView
+from ..wire.api import EventView, LeaseRequest, WorkerView
 from .async_gateway import AsyncGateway
 from .cluster import GatewayCluster, get_logs
 from .comm import Transport
+from .durations import seconds
 from .options import Options
 from .plan import Plan
 from .reports import ClusterReport
@@ -175,7 +176,9 @@ class Gateway:
         dry_run   start nothing; give the `Plan`: what the cluster would get, and where each value comes from
         """
         if dry_run:
-            return self._run(self._gateway.plan(cluster_options, **kwargs))
+            idle, age = seconds(kwargs.pop("idle_timeout", None)), seconds(kwargs.pop("max_age", None))
+            lease = LeaseRequest(idle, age, presence=shutdown_on_close)
+            return self._run(self._gateway.plan(cluster_options, lease, **kwargs))
         return GatewayCluster(
             gateway=self,
             cluster_options=cluster_options,

@@ -65,12 +65,12 @@ class Control:
         """What this caller may choose for a cluster."""
         return (await self._hooks.offer(self._policy, caller)).options
 
-    async def plan(self, caller: Caller, options: Mapping[str, Any]) -> PlanView:
+    async def plan(self, caller: Caller, options: Mapping[str, Any], lease: LeaseRequest = AS_SET) -> PlanView:
         """What a create with these options would make, and why; nothing is made.
 
         raises  all that `create` raises for what is asked for
         """
-        return (await self._resolve(caller, options)).plan
+        return (await self._resolve(caller, options, lease)).plan
 
     async def create(
         self,
@@ -260,9 +260,9 @@ class Control:
         if idempotency_key is None or not await self._store.was_asked_before(caller.name, idempotency_key):
             raise draining(state)
 
-    async def _resolve(self, caller: Caller, options: Mapping[str, Any]) -> Resolved:
+    async def _resolve(self, caller: Caller, options: Mapping[str, Any], lease: LeaseRequest) -> Resolved:
         name = cluster_name(caller.name, secrets.token_hex(4))
-        resolved = await self._hooks.resolve(self._policy, caller, name, options)
+        resolved = await self._hooks.resolve(self._policy, caller, name, options, lease)
         if isinstance(self._backend, ChecksEnvironments):
             await self._backend.check_environment(resolved.spec.environment, caller.name)
         if isinstance(self._backend, ChecksOverlays) and (wrong := self._backend.check_overlay(resolved.spec.backend)):

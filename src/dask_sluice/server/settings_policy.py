@@ -164,7 +164,9 @@ class Setup(Section):
     worker_start_s: Seconds = None
     """Instead of `timeouts.worker_start_s`."""
     idle_s: SecondsOrNever = None
-    """The cluster is stopped after so long without work; 0: never."""
+    """Instead of `leases.idle.default`: the cluster is stopped after so long without work; 0: never."""
+    age_s: SecondsOrNever = None
+    """Instead of `leases.age.default`: the cluster is stopped when it is so old, however busy; 0: never."""
     backend: Overlay = {}
     """Free keys for the backend, such as parts of a pod. A backend that cannot honour them refuses them at start-up."""
 

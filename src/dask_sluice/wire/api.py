@@ -167,7 +167,8 @@ class PlanView:
     scheduler_start_s: float
     worker_start_s: float
     idle_s: float
-    """0: never."""
+    """0: never, as for `age_s`."""
+    age_s: float
     backend: Mapping[str, Any]
     values: tuple[PlanValue, ...]
     notes: tuple[str, ...] = ()

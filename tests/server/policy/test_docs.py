@@ -34,7 +34,7 @@ def test_every_example_is_a_configuration_with_which_clusters_start(block: int) 
 def test_the_options_do_what_the_page_says() -> None:
     result = gets(0, {"minutes": 10, "gpu": True, "variables": {"A": "1"}, "token": "s3cret"})
     spec = result.spec
-    assert (spec.idle_timeout_s, spec.worker.gpus, spec.worker.cores) == (600.0, 1, 2.0)
+    assert (spec.lease.idle_s, spec.worker.gpus, spec.worker.cores) == (600.0, 1, 2.0)
     assert (dict(spec.variables), dict(result.secret_variables)) == ({"A": "1"}, {"DATA_TOKEN": "s3cret"})
 
 
@@ -50,4 +50,4 @@ def test_the_profiles_do_what_the_page_says() -> None:
 def test_the_layers_do_what_the_page_says() -> None:
     spec = gets(2, {"variables": {"GDAL_DISABLE_READDIR_ON_OPEN": "NO", "OWNER": "me"}}).spec
     assert spec.variables == {"GDAL_DISABLE_READDIR_ON_OPEN": "NO", "OWNER": "ada"}
-    assert (spec.idle_timeout_s, spec.max_workers) == (7200.0, 100)
+    assert (spec.lease.idle_s, spec.max_workers) == (7200.0, 100)

@@ -43,7 +43,7 @@ ORDER = """
 )
 def test_each_layer_goes_before_those_below_it(more: str, given: dict[str, Any], idle_s: float, source: str) -> None:
     result = resolved(dedent(ORDER) + more, given)
-    assert result.spec.idle_timeout_s == idle_s
+    assert result.spec.lease.idle_s == idle_s
     assert sources(result)["idle_s"] == source
 
 
@@ -164,7 +164,7 @@ def test_templates_fill_in_the_user_and_the_options() -> None:
             backend: {labels: {"example.org/user": "{user.escaped}"}}
     """
     spec = resolved(text, {"minutes": 5}, Caller("Ada@x")).spec
-    assert spec.idle_timeout_s == 300
+    assert spec.lease.idle_s == 300
     assert spec.variables == {"OWNER": "Ada@x", "ALL": "", "CLUSTER": "Ada@x-1"}
     assert spec.backend == {"labels": {"example.org/user": "u--41da-40x"}}
 
@@ -267,7 +267,8 @@ def test_every_value_of_a_plan_has_a_source() -> None:
         "scheduler.threads": "built in",
         "environment": "built in",
         "max_workers": "256 workers (limits.cluster.workers, by the size of this machine)",
-        "idle_s": "timeouts",
+        "idle_s": "leases.idle",
+        "age_s": "leases.age",
         "scheduler_start_s": "timeouts",
         "worker_start_s": "timeouts",
         "variables.SITE": "policy.defaults",

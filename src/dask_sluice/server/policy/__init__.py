@@ -14,6 +14,6 @@ Times are decided in `reconcile`; both work the same way on every backend.
 
 from .options import Machine
 from .permissions import Action, check, check_admin, cluster_name, may
-from .resolve import Policy, Resolved
+from .resolve import AS_SET, Policy, Resolved
 
-__all__ = ["Action", "Machine", "Policy", "Resolved", "check", "check_admin", "cluster_name", "may"]
+__all__ = ["AS_SET", "Action", "Machine", "Policy", "Resolved", "check", "check_admin", "cluster_name", "may"]

@@ -20,13 +20,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ...wire.api import LeaseRequest
 from ...wire.errors import BackendUnavailable, RequestInvalid, ServerError, SluiceError
 from ..clock import Clock
 from ..model import Caller
 from ..settings_policy import OptionSettings, PolicySettings, Setup
 from ..startup import CannotStart
 from .options import Offer, type_of
-from .resolve import Policy, Resolved
+from .resolve import AS_SET, Policy, Resolved
 
 log = logging.getLogger(__name__)
 
@@ -66,15 +67,17 @@ class Hooks:
             return policy.offer(caller)
         return policy.offer(caller, await self._computed(self._options, policy, caller))
 
-    async def resolve(self, policy: Policy, caller: Caller, name: str, given: Mapping[str, Any]) -> Resolved:
+    async def resolve(
+        self, policy: Policy, caller: Caller, name: str, given: Mapping[str, Any], lease: LeaseRequest = AS_SET
+    ) -> Resolved:
         """What the caller gets for these options, the hook's answer included."""
         offered = await self.offer(policy, caller)
         chosen = offered.choose(given)
         if self._setup is None:
-            return policy.settle(caller, name, offered, chosen)
+            return policy.settle(caller, name, offered, chosen, lease)
         answer = await self._ask("policy.hook", self._setup, dict(chosen.values), caller)
         try:
-            return policy.settle(caller, name, offered, chosen, _as_setup(answer))
+            return policy.settle(caller, name, offered, chosen, lease, _as_setup(answer))
         except SluiceError:
             raise
         except ValueError as error:

@@ -28,9 +28,15 @@ _OF_PROFILE = ("label", "help", "groups", "users")
 
 
 def layers(
-    caller: Caller, cluster: str, offered: Offer, chosen: Chosen, policy: PolicySettings, hook: Setup | None
+    caller: Caller,
+    cluster: str,
+    offered: Offer,
+    chosen: Chosen,
+    policy: PolicySettings,
+    hook: Setup | None,
+    asking: Layer,
 ) -> Iterator[Layer]:
-    """Every layer that is not empty, but for the built-in one."""
+    """Every layer above the built-in one. `asking` is what the caller asks for beside the options."""
     scope = scope_of(caller, cluster, offered, chosen)
     make = Maker(policy, scope)
     left = {name: settings for name, settings in offered.settings.items() if name not in chosen.given}
@@ -46,6 +52,7 @@ def layers(
     for name, settings in offered.settings.items():
         if name in chosen.given:
             yield from make.of_option(name, settings, chosen.values[name], f"option {name}")
+    yield asking
     yield from make.of(policy.everyone, "policy.everyone")
     for group in reversed(caller.groups):
         if group in policy.groups:

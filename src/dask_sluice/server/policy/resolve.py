@@ -6,18 +6,20 @@ Pure. Hooks are asked beforehand (`hooks.py`); what they said comes in as argume
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import SecretStr
 
-from ...wire.api import PlanValue, PlanView, SizeView
+from ...wire.api import LeaseRequest, PlanValue, PlanView, SizeView
 from ...wire.errors import OptionInvalid, RequestInvalid
 from ...wire.options import MASK, Option
 from ..backends.protocol import Size
+from ..leases import terms
 from ..limits import LimitBook
 from ..memory import parse_memory, shown
 from ..model import Caller, ClusterSpec
+from ..settings_leases import Leases
 from ..settings_limits import Limits
 from ..settings_policy import OptionSettings, PolicySettings, Profile, Setup
 from ..settings_schema import Settings, Timeouts
@@ -27,6 +29,8 @@ from .merging import Layer, Merged, leaves, merge
 from .options import Chosen, Machine, Offer, effective, offer
 from .sizes import invalid, number, size_of, text
 
+AS_SET = LeaseRequest()
+"""A lease in which the administrator's settings decide everything."""
 MANY_CORES = 64
 """What a backend of more than one machine is taken to have, where nothing else bounds a cluster."""
 
@@ -49,6 +53,7 @@ class Policy:
         limits: Limits | None = None,
         timeouts: Timeouts | None = None,
         machine: Machine | None = None,
+        leases: Leases | None = None,
         *,
         profiles: Mapping[str, Profile] | None = None,
         rules: PolicySettings | None = None,
@@ -61,6 +66,7 @@ class Policy:
         self.limits = LimitBook(limits)
         self._many_workers = max(16, 4 * cores)
         self._timeouts = timeouts or Timeouts()
+        self._leases = leases or Leases()
 
     @classmethod
     def of(cls, settings: Settings, machine: Machine | None) -> Policy:
@@ -70,6 +76,7 @@ class Policy:
             settings.limits,
             settings.timeouts,
             machine,
+            settings.leases,
             profiles=settings.profiles,
             rules=settings.policy,
         )
@@ -93,21 +100,32 @@ class Policy:
         """The same as the wire describes it."""
         return self.offer(caller).options
 
-    def resolve(self, caller: Caller, name: str, given: Mapping[str, Any]) -> ClusterSpec:
+    def resolve(self, caller: Caller, name: str, given: Mapping[str, Any], lease: LeaseRequest = AS_SET) -> ClusterSpec:
         """What the caller gets for these options, where no hook has a say.
 
         raises  OptionInvalid, naming the option
         """
         offered = self.offer(caller)
-        return self.settle(caller, name, offered, offered.choose(given)).spec
+        return self.settle(caller, name, offered, offered.choose(given), lease).spec
 
-    def settle(self, caller: Caller, name: str, offered: Offer, chosen: Chosen, hook: Setup | None = None) -> Resolved:
+    def settle(
+        self,
+        caller: Caller,
+        name: str,
+        offered: Offer,
+        chosen: Chosen,
+        lease: LeaseRequest = AS_SET,
+        hook: Setup | None = None,
+    ) -> Resolved:
         """What the caller gets, and why.
 
         hook    what the site's hook wants on top of all else
         raises  RequestInvalid, OptionInvalid where an option is to blame; ValueError where the hook is
         """
-        merged = merge([*self._built_in(), *layers(caller, name, offered, chosen, self.rules, hook)])
+        granted = terms(self._leases, lease)
+        asked = {key: value for key in ("idle_s", "age_s") if (value := getattr(lease, key)) is not None}
+        asking = Layer("the lease asked for", asked)
+        merged = merge([*self._built_in(), *layers(caller, name, offered, chosen, self.rules, hook, asking)])
         scheduler, worker = size_of(merged, "scheduler"), size_of(merged, "worker")
         most, most_by, notes = self._most_workers(caller, scheduler, worker, merged)
         variables = dict(merged.get("variables") or {})
@@ -122,7 +140,7 @@ class Policy:
             max_workers_by=most_by,
             start_timeout_s=number(merged, "scheduler_start_s", above=0),
             worker_start_timeout_s=number(merged, "worker_start_s", above=0),
-            idle_timeout_s=number(merged, "idle_s", least=0),
+            lease=replace(granted, idle_s=number(merged, "idle_s", least=0), age_s=number(merged, "age_s", least=0)),
             groups=caller.groups,
             profile=chosen.profile,
             image=self._image(merged, "image"),
@@ -138,7 +156,8 @@ class Policy:
         return (
             Layer("built in", {"scheduler": {"cores": 1.0, "memory": 0, "threads": 1}}),
             Layer("timeouts", {"scheduler_start_s": times.scheduler_start_s, "worker_start_s": times.worker_start_s}),
-            Layer("timeouts", {"idle_s": times.idle_s}),
+            Layer("leases.idle", {"idle_s": self._leases.idle.default}),
+            Layer("leases.age", {"age_s": self._leases.age.default}),
         )
 
     def _most_workers(
@@ -207,7 +226,8 @@ def _plan(spec: ClusterSpec, secret: Mapping[str, str], merged: Merged, notes: S
         max_workers=spec.max_workers,
         scheduler_start_s=spec.start_timeout_s,
         worker_start_s=spec.worker_start_timeout_s,
-        idle_s=spec.idle_timeout_s,
+        idle_s=spec.lease.idle_s,
+        age_s=spec.lease.age_s,
         backend=spec.backend,
         values=tuple(sorted(values, key=lambda value: _order(value.key))),
         notes=tuple(notes),
@@ -224,7 +244,7 @@ def _told(path: tuple[str, ...], value: Any) -> Any:
 
 
 def _order(key: str) -> tuple[int, str]:
-    heads = ("worker", "scheduler", "image", "scheduler_image", "environment", "max_workers", "idle_s",
+    heads = ("worker", "scheduler", "image", "scheduler_image", "environment", "max_workers", "idle_s", "age_s",
              "scheduler_start_s", "worker_start_s", "variables")  # fmt: skip
     head = key.partition(".")[0]
     return (heads.index(head) if head in heads else len(heads), key)
