@@ -92,7 +92,7 @@ def test_a_wrong_option_does_not_travel(gateway: Gateway) -> None:
 
 
 def test_a_dry_run_says_what_a_cluster_would_get_and_starts_nothing(gateway: Gateway) -> None:
-    plan = gateway.new_cluster(worker_memory=0.5, idle_timeout="20 min", dry_run=True)
+    plan = gateway.new_cluster(worker_memory=0.5, idle_timeout="20min", dry_run=True)
     assert (plan.worker.memory_bytes, plan.idle_s) == (2**29, 1200.0)
     assert "option worker_memory" in repr(plan)
     with pytest.raises(OptionInvalid):

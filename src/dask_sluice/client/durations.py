@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import overload
 
 from dask.utils import parse_timedelta
@@ -18,6 +19,8 @@ def seconds(duration: float | str | None) -> float | None:
     """
     if duration is None:
         return None
+    if isinstance(duration, str):  # Dask knows `m` and `minutes`
+        duration = re.sub(r"(?<=[\d\s])min\s*$", "m", duration)
     try:
         value = float(parse_timedelta(duration, default="s"))
     except (KeyError, ValueError, TypeError):

@@ -63,3 +63,19 @@ async def test_the_local_backend_gives_its_processes_the_variables_and_keeps_its
         assert not [text for text in texts if "s3cret" in text]
     finally:
         await harness.close()
+
+
+async def test_old_clients_are_offered_what_they_can_show(tmp_path: Path) -> None:
+    """They print every option they know, so what is hidden is not told to them at all."""
+    text = """
+        options: {uid: {type: int, default: 0, hidden: true}, queue: {choices: [short, long]}}
+        profiles: {small: {}, large: {label: Large}}
+    """
+    async with running_site(tmp_path, settings=site(text)) as here, here.client("ada") as client:
+        offered = (await client.get("/api/v1/options")).json()["cluster_options"]
+        assert [option["field"] for option in offered] == ["profile", "environment", "queue"]
+        assert offered[0]["spec"] == {"type": "select", "options": ["small", "large"]}
+        new = (await client.get("/api/v2/options")).json()
+        assert {option["name"]: option["hidden"] for option in new}["uid"] is True
+        made = await client.post("/api/v1/clusters/", json={"cluster_options": {"profile": "large", "queue": "long"}})
+        assert made.status_code == 201
