@@ -49,3 +49,10 @@ def test_a_wrong_value_is_refused_with_the_option_named(option: Option, value: o
 def test_an_unknown_option_names_the_nearest_known_one() -> None:
     with pytest.raises(OptionInvalid, match="Did you mean 'worker_memory'"):
         check_options(KNOWN, {"worker_memry": 3})
+
+
+@pytest.mark.parametrize("kind", list(OptionType))
+@pytest.mark.parametrize("value", [10**400, -(10**400)])
+def test_a_number_that_no_float_can_hold_is_refused(kind: OptionType, value: int) -> None:
+    with pytest.raises(OptionInvalid):
+        Option("x", kind, None, minimum=0, maximum=1).check(value)

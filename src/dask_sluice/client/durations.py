@@ -23,7 +23,7 @@ def seconds(duration: float | str | None) -> float | None:
         duration = re.sub(r"(?<=[\d\s])min\s*$", "m", duration)
     try:
         value = float(parse_timedelta(duration, default="s"))
-    except (KeyError, ValueError, TypeError):
+    except (LookupError, ValueError, TypeError):
         raise ValueError(f"a duration is seconds or a text such as '30min' or '2h', got {duration!r}") from None
     if not 0 <= value < 1e9:
         raise ValueError(f"a duration is at least 0 and shorter than thirty years, got {duration!r}")

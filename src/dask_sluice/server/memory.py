@@ -20,7 +20,7 @@ def parse_memory(value: object) -> int:
 
     raises  ValueError saying what is accepted
     """
-    found = _TEXT.fullmatch(value.strip()) if isinstance(value, str) else None
+    found = _TEXT.fullmatch(value.strip()) if isinstance(value, str) and len(value) < 40 else None
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 2**63:
         size = int(value)
     elif found and not (found[4] and not found[3]):
@@ -29,6 +29,8 @@ def parse_memory(value: object) -> int:
         size = round(float(f"{number}e{exponent or 0}") * unit ** _POWER[prefix.lower()])
     else:
         raise ValueError(f"must be memory such as '8 GiB' (or 8G, the same; 8 GB is 8 x 10^9) or bytes; got {value!r}")
+    if size >= 2**63:
+        raise ValueError(f"is more than there is in the world: {value!r}")
     if 0 < size < _LEAST:
         raise ValueError(f"is less than one MiB: {value!r} has no unit? Write '{value} GiB'")
     return size

@@ -7,7 +7,6 @@ out by `policy/checks.py`, which can name the line.
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, SecretStr, WithJsonSchema
 from pydantic_core.core_schema import CoreSchema, no_info_plain_validator_function
 
+from ..wire.options import LARGEST
 from .memory import parse_memory
 from .settings_parts import GroupName, Section, UserName
 
@@ -33,7 +33,7 @@ def _number(value: Any, *, least: float, whole: bool, above: bool = False) -> An
     kind = "a whole number" if whole else "a number"
     bound = f" above {least:g}" if above else f", at least {least:g}"
     accepted = f"must be {kind}{bound}, or a template in braces"
-    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not abs(value) < LARGEST:
         raise ValueError(f"{accepted}; got {value!r}")
     if value < least or (above and value == least):
         raise ValueError(f"{accepted}; got {value!r}")

@@ -18,6 +18,10 @@ MASK = "**********"
 """Stands where a secret was given."""
 
 
+LARGEST = 2**63
+"""No whole number is that large: nothing that we count comes near, and floats cannot hold them."""
+
+
 class OptionType(str, Enum):
     """What an option's value may be."""
 
@@ -64,6 +68,8 @@ class Option:
 
     def check(self, value: Any) -> Any:
         """`value` as this option's type, or `OptionInvalid` naming the option and what it accepts."""
+        if isinstance(value, int) and abs(value) >= LARGEST:
+            raise OptionInvalid(self.name, f"{self.name} must be smaller than 2^63")
         if self.type is OptionType.FLOAT and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         expected: type = _PYTHON_TYPES[self.type]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from ...wire.errors import RequestInvalid
+from ...wire.options import LARGEST
 from ..backends.protocol import Size
 from ..memory import parse_memory
 from ..settings_policy import Node
@@ -64,8 +64,8 @@ def number(
             raise invalid(merged, path, f"must be a number, got {value!r}") from None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise invalid(merged, path, f"must be a number, got {value!r}")
-    if not math.isfinite(value) or (whole and value != int(value)):
-        raise invalid(merged, path, f"must be a {'whole' if whole else 'finite'} number, got {value:g}")
+    if not abs(value) < LARGEST or (whole and value != int(value)):
+        raise invalid(merged, path, f"must be a {'whole' if whole else 'finite'} number, got {value!r}")
     if (least is not None and value < least) or (above is not None and value <= above):
         bound = f"at least {least:g}" if least is not None else f"above {above:g}"
         raise invalid(merged, path, f"must be {bound}, got {value:g}")
