@@ -112,7 +112,7 @@ async def running_core(
     hooks = Hooks(policy.rules, clock)
     hooks.load()
     turnstile = Turnstile(store, loop, clock, policy.limits)
-    control = Control(store, policy, backend, changes, clock, hooks)
+    control = Control(store, policy, backend, changes, clock, hooks=hooks)
     backend.call_home_to(links)
     await routes.load()
     started = asyncio.Event()
