@@ -79,11 +79,7 @@ async def build_core(settings: Settings, foundation: Foundation, clock: Clock, s
     links = Links(store, loop, clock)
     changes = Changes()
     store.on_change(changes)
-    machine = this_machine() if settings.backend.kind == "local" else None
-    policy = Policy.of(settings, machine)
-    hooks = Hooks(settings.policy, clock)
-    hooks.load()
-    refuse_unsupported(settings, backend)
+    policy, hooks = make_policy(settings, backend, clock)
     turnstile = Turnstile(store, loop, clock, policy.limits)
     control = Control(store, policy, backend, changes, clock, Drain(store, clock, always=settings.drain), hooks)
     health = HealthChecks(
@@ -117,6 +113,15 @@ async def build_core(settings: Settings, foundation: Foundation, clock: Clock, s
         metrics=Metrics(store, loop, links, routes),
     )
     return Core(store, backend, loop, turnstile, services)
+
+
+def make_policy(settings: Settings, backend: Backend, clock: Clock) -> tuple[Policy, Hooks]:
+    """What the settings decide, with the site's hooks; CannotStart where the backend cannot do what they say."""
+    policy = Policy.of(settings, this_machine() if settings.backend.kind == "local" else None)
+    hooks = Hooks(settings.policy, clock)
+    hooks.load()
+    refuse_unsupported(settings, backend)
+    return policy, hooks
 
 
 def open_store(places: Directories) -> Store:
