@@ -13,6 +13,7 @@ from typing import Any
 from ..wire.reasons import Reason
 from ..wire.states import ClusterState, WorkerState
 from .backends.protocol import Handle, Seen, Size
+from .budgets import BudgetMark
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,16 @@ class Lease:
 
 
 @dataclass(frozen=True)
+class Prices:
+    """What a process costs for each hour that it runs, as they were when its cluster was made."""
+
+    core_hour: float = 0.0
+    memory_gib_hour: float = 0.0
+    gpu_hour: float = 0.0
+    currency: str = "EUR"
+
+
+@dataclass(frozen=True)
 class ClusterSpec:
     """What was asked for, after policy. Never changes in a cluster's life. Times in seconds."""
 
@@ -90,6 +101,7 @@ class ClusterSpec:
     """Environment variables of its processes; secret ones are kept with the cluster's secrets."""
     backend: Mapping[str, Any] = field(default_factory=dict)
     """The administrator's free keys for the backend."""
+    prices: Prices = Prices()
 
 
 @dataclass(frozen=True)
@@ -189,6 +201,8 @@ class ClusterRecord:
     last_failure_at: float | None = None
     started_at: float | None = None
     ended_at: float | None = None
+    budget: BudgetMark | None = None
+    """How the budgets stand that it draws on; None while that was never worth a word."""
 
     @property
     def name(self) -> str:

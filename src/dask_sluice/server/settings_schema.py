@@ -18,6 +18,7 @@ from .settings_leases import Leases
 from .settings_limits import Limits
 from .settings_parts import GroupName, Seconds, Section, UserName
 from .settings_policy import OptionSettings, PolicySettings, Profile
+from .settings_usage import Usage
 
 BUILT_IN_BACKENDS = ("local", "fake")
 BUILT_IN_AUTHENTICATORS = ("token", "basic")
@@ -259,6 +260,8 @@ class Settings(Section):
     """How long clusters live."""
     timeouts: Timeouts = Timeouts()
     """How long things may take."""
+    usage: Usage = Usage()
+    """What using the machines costs, and who may spend how much."""
     on_stop: Literal["stop_clusters", "keep_clusters"] = "stop_clusters"
     """What becomes of running clusters when the server is asked to stop. `stop_clusters` leaves nothing behind, as one
     expects of a server started in a terminal; `keep_clusters` lets them compute on, and the next start finds them

@@ -11,7 +11,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,9 +22,10 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from ...wire.errors import ClusterNotFound, IdempotencyConflict
 from ...wire.states import ClusterState
 from ..decision import Change
+from ..ledger import Interval, entries
 from ..limits import Bound, too_many_clusters
 from ..model import ClusterRecord, Event, WorkerRecord
-from . import documents, schema
+from . import documents, schema, usage
 from .database import Database
 from .tables import clusters, events, keys, requests, secrets, workers
 
@@ -229,6 +230,14 @@ class Store:
 
         return await self._db.read(work)
 
+    async def usage(self, since: float, until: float, user: str | None, fold: Callable[[Iterable[Interval]], T]) -> T:
+        """What `fold` makes, on another thread, of the ledger's intervals in this window; `user` None: everybody's."""
+        return await self._db.read(lambda connection: fold(usage.within(connection, since, until, user)))
+
+    async def spent(self, since: float, until: float, currency: str) -> list[usage.Spent]:
+        """What each user used up for each group in this window; costs in other currencies are left out."""
+        return await self._db.read(lambda connection: usage.spent(connection, since, until, currency))
+
     async def forget_ended(self, before: float) -> list[str]:
         """Delete clusters that ended before that time, with all that was kept of them; their names."""
         old = and_(clusters.c.ended_at.is_not(None), clusters.c.ended_at < before)
@@ -313,6 +322,7 @@ def _load_many(connection: Connection, query: Select[Any]) -> list[ClusterRecord
 
 def _insert_cluster(connection: Connection, change: Change) -> None:
     connection.execute(insert(clusters).values(documents.cluster_row(change.record)))
+    usage.write(connection, entries(None, change.record))
     _insert_events(connection, change)
 
 
@@ -330,6 +340,7 @@ def _save(connection: Connection, before: ClusterRecord, change: Change) -> None
     for worker in was.values():
         gone = and_(workers.c.cluster == after.name, workers.c.number == documents.worker_number(worker))
         connection.execute(update(workers).where(gone).values(kept=False))
+    usage.write(connection, entries(before, after))
     _insert_events(connection, change)
 
 

@@ -10,7 +10,20 @@ both is the file's mode, 0600, in a directory of mode 0700.
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
 
 metadata = MetaData()
 
@@ -81,4 +94,27 @@ keys = Table(
     metadata,
     Column("name", String(64), primary_key=True),
     Column("value", LargeBinary, nullable=False),
+)
+
+# The usage ledger. No foreign key: it outlives the clusters that it tells of.
+intervals = Table(
+    "intervals",
+    metadata,
+    Column("job_id", String(128), primary_key=True),
+    Column("cluster", String(63), nullable=False),
+    Column("owner", String(255), nullable=False),
+    Column("group_name", String(255), nullable=False),
+    Column("profile", String(255), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("cores", Float, nullable=False),
+    Column("memory_bytes", BigInteger, nullable=False),
+    Column("gpus", Integer, nullable=False),
+    Column("price_hour", Float, nullable=False),
+    Column("currency", String(3), nullable=False),
+    Column("started_at", Float, nullable=False),
+    # None while it runs.
+    Column("ended_at", Float),
+    Index("ix_intervals_ended", "ended_at"),
+    Index("ix_intervals_owner", "owner", "ended_at"),
+    Index("ix_intervals_group", "group_name", "ended_at"),
 )

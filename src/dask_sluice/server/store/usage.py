@@ -1,0 +1,81 @@
+"""The ledger's table: intervals written beside the records that they follow from, and read for reports.
+
+Nothing here refers to clusters: what was used is kept when a cluster's record is long forgotten.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, case, func, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from ..backends.protocol import JobKind
+from ..ledger import Interval
+from .tables import intervals as table
+
+
+@dataclasses.dataclass(frozen=True)
+class Spent:
+    """What one user used up while one group was charged."""
+
+    user: str
+    group: str
+    cost: float
+    core_hours: float
+
+
+def write(connection: Connection, entries: Sequence[Interval]) -> None:
+    """Note these; one that is there already is put right, so that writing twice changes nothing."""
+    if not entries:
+        return
+    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    statement = insert(table)
+    times = {name: statement.excluded[name] for name in ("started_at", "ended_at")}
+    rows = [_row(entry) for entry in entries]
+    connection.execute(statement.on_conflict_do_update(index_elements=["job_id"], set_=times), rows)
+
+
+def within(connection: Connection, since: float, until: float, user: str | None) -> Iterator[Interval]:
+    """Intervals that share some time with this window, unclipped; of one user, or (None) of all."""
+    query = select(table).where(table.c.started_at < until, _open_at(since))
+    if user is not None:
+        query = query.where(table.c.owner == user)
+    for row in connection.execute(query.order_by(table.c.started_at, table.c.job_id)):
+        yield _interval(row)
+
+
+def spent(connection: Connection, since: float, until: float, currency: str) -> list[Spent]:
+    """What each user used up for each group in this window, open intervals until its end.
+
+    Added up by the database: this is asked every minute, and a busy month has a million intervals.
+    """
+    begin = case((table.c.started_at < since, since), else_=table.c.started_at)
+    end = case((or_(table.c.ended_at.is_(None), table.c.ended_at > until), until), else_=table.c.ended_at)
+    hours = (end - begin) / 3600.0
+    cost = case((table.c.currency == currency, table.c.price_hour), else_=0.0) * hours
+    query = (
+        select(table.c.owner, table.c.group_name, func.sum(cost), func.sum(table.c.cores * hours))
+        .where(table.c.started_at < until, _open_at(since))
+        .group_by(table.c.owner, table.c.group_name)
+    )
+    return [Spent(*row) for row in connection.execute(query)]
+
+
+def _open_at(since: float) -> Any:
+    return or_(table.c.ended_at.is_(None), table.c.ended_at > since)
+
+
+def _row(entry: Interval) -> dict[str, Any]:
+    row = dataclasses.asdict(entry)
+    # `user` and `group` are words of SQL.
+    row["owner"], row["group_name"] = row.pop("user"), row.pop("group")
+    return row
+
+
+def _interval(row: Row[Any]) -> Interval:
+    fields = dict(row._mapping)
+    fields["user"], fields["group"] = fields.pop("owner"), fields.pop("group_name")
+    return Interval(**{**fields, "kind": JobKind(fields["kind"])})
