@@ -10,6 +10,8 @@ from pathlib import Path
 
 from dask_sluice.server.backends.fake import Dials, FakeBackend, World
 from dask_sluice.server.backends.fake_agent import FakeAgent
+from dask_sluice.server.budget_keeper import BudgetKeeper
+from dask_sluice.server.budgets import Budgets
 from dask_sluice.server.changes import Changes
 from dask_sluice.server.clock import Clock, SystemClock
 from dask_sluice.server.control import Control
@@ -17,13 +19,14 @@ from dask_sluice.server.decision import Rules
 from dask_sluice.server.jobs import LaunchSettings
 from dask_sluice.server.links import Links
 from dask_sluice.server.loop import Loop
-from dask_sluice.server.model import Caller, ClusterRecord
+from dask_sluice.server.model import Caller, ClusterRecord, Prices
 from dask_sluice.server.policy import Policy
 from dask_sluice.server.policy.hooks import Hooks
 from dask_sluice.server.routes import Routes
 from dask_sluice.server.settings_leases import Leases
 from dask_sluice.server.settings_limits import Limits
 from dask_sluice.server.settings_schema import Settings, Timeouts
+from dask_sluice.server.settings_usage import Usage
 from dask_sluice.server.store import Store
 from dask_sluice.server.turnstile import Turnstile
 from dask_sluice.wire.states import ClusterState, WorkerState
@@ -44,6 +47,7 @@ class Core:
     control: Control
     turnstile: Turnstile
     changes: Changes
+    keeper: BudgetKeeper
 
     async def new(self, caller: Caller = ADA) -> ClusterRecord:
         record, _ = await self.control.create(caller, {}, None)
@@ -97,6 +101,7 @@ async def running_core(
     rules: Rules | None = None,
     leases: Leases | None = None,
     settings: Settings | None = None,
+    usage: Usage | None = None,
 ) -> AsyncIterator[Core]:
     """A core at work; leaving it is like `kill -9`: nothing is ended, nothing is told."""
     clock = clock or SystemClock()
@@ -107,12 +112,15 @@ async def running_core(
     loop = Loop(store, backend, clock, launch=LaunchSettings("ws://127.0.0.1:1"), rules=rules)
     links = Links(store, loop, clock)
     store.on_change(changes)
-    policy = Policy(limits=limits, timeouts=timeouts, leases=leases)
+    usage = usage or (Usage() if settings is None else settings.usage)
+    prices = Prices(**usage.prices.model_dump())
+    policy = Policy(limits=limits, timeouts=timeouts, leases=leases, prices=prices)
     policy = policy if settings is None else Policy.of(settings, None)
     hooks = Hooks(policy.rules, clock)
     hooks.load()
     turnstile = Turnstile(store, loop, clock, policy.limits)
-    control = Control(store, policy, backend, changes, clock, hooks=hooks)
+    keeper = BudgetKeeper(store, loop, clock, Budgets(usage))
+    control = Control(store, policy, backend, changes, clock, hooks=hooks, budgets=keeper)
     backend.call_home_to(links)
     await routes.load()
     started = asyncio.Event()
@@ -120,7 +128,8 @@ async def running_core(
     try:
         await asyncio.wait([working, asyncio.create_task(started.wait())], return_when=asyncio.FIRST_COMPLETED)
         letting_in = asyncio.create_task(turnstile.run())
-        yield Core(store, backend, loop, links, routes, control, turnstile, changes)
+        loop.start_task(keeper.run())
+        yield Core(store, backend, loop, links, routes, control, turnstile, changes, keeper)
     finally:
         working.cancel()
         letting_in.cancel()

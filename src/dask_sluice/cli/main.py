@@ -27,6 +27,7 @@ _COMMANDS = {
     "backup": ("operations", "Write a server's database and keys to a file, while it runs."),
     "restore": ("operations", "Put a backup back, while the server does not run."),
     "options": ("clusters", "List what can be chosen for a cluster."),
+    "usage": ("usage", "Show what was used, and what it costs."),
     "doctor": ("doctor", "Try every step from here to a result, and name the broken one."),
     "check-config": ("configuration", "Check a configuration file and print what it comes to."),
     "config-reference": ("configuration", "Print every setting with its description (markdown)."),

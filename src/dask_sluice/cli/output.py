@@ -66,3 +66,8 @@ def clock(seconds: float) -> str:
     then = time.localtime(seconds)
     today = time.strftime("%Y-%m-%d", then) == time.strftime("%Y-%m-%d")
     return time.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M:%S", then)
+
+
+def utc(seconds: float) -> str:
+    """A point in time in UTC, which is what reports go by."""
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))

@@ -13,6 +13,7 @@ import uuid
 import warnings
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import asdict
+from datetime import date
 from typing import Any
 
 from ..wire.api import (
@@ -28,6 +29,7 @@ from ..wire.api import (
     ScaleAnswer,
     ScaleRequest,
     ServerInfo,
+    UsageReport,
     WorkerView,
     read,
 )
@@ -48,6 +50,8 @@ WAIT_S = 20.0
 """How long one waiting request is held; shorter than the patience of proxies on the way."""
 UNDO_S = 2.0
 """How long a create that was given up waits for the server, to undo it."""
+When = str | date
+"""A point in time; a `datetime` is a `date` too."""
 
 
 class AsyncGateway:
@@ -281,6 +285,26 @@ class AsyncGateway:
         async for text in logs.follow(self._connection, _path(cluster_name, "logs"), worker, lines):
             yield text
 
+    # -- what was used
+
+    async def usage(self, by: str = "user", since: When | None = None, until: When | None = None) -> UsageReport:
+        """What I used; for administrators, what everybody used.
+
+        by      user, group, profile, cluster or day, or several, separated by commas
+        since   a date, a time, text such as "2026-11-01" (both UTC unless they say otherwise), or how long ago:
+                "7d"; default: the first of this month
+        until   the same; default: now
+        """
+        answer = await self._connection.get(f"{API_ROOT}/usage", by=by, since=_when(since), until=_when(until))
+        return read(UsageReport, answer)
+
+    async def usage_csv(
+        self, by: str = "user", since: When | None = None, until: When | None = None, *, focus: bool = False
+    ) -> str:
+        """The same as comma-separated values; `focus`: with the columns of FOCUS 1.0, for each cluster and day."""
+        given = {"by": by, "since": _when(since), "until": _when(until), "format": "focus" if focus else "csv"}
+        return str(await self._connection.get(f"{API_ROOT}/usage", **given))
+
     # -- the way to a scheduler
 
     async def credentials(self, cluster_name: str) -> Credentials:
@@ -295,6 +319,10 @@ class AsyncGateway:
         answer = read(ScaleAnswer, await self._connection.send("POST", _path(name, what), body=body))
         if answer.message:
             warnings.warn(answer.message, GatewayWarning, stacklevel=3)
+
+
+def _when(when: When | None) -> str | None:
+    return when.isoformat() if isinstance(when, date) else when
 
 
 def _path(name: str, *more: str) -> str:

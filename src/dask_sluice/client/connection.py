@@ -142,7 +142,7 @@ class Connection:
         if response.status_code == 204:
             return None
         kind = response.headers.get("content-type", "").partition(";")[0]
-        if kind == "text/plain" and response.is_success:
+        if kind in ("text/plain", "text/csv") and response.is_success:
             return response.text
         if kind.endswith("json"):
             try:

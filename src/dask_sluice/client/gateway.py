@@ -11,8 +11,8 @@ from typing import Any, Literal, overload
 
 from distributed.utils import Logs, LoopRunner, sync
 
-from ..wire.api import EventView, LeaseRequest, WorkerView
-from .async_gateway import AsyncGateway
+from ..wire.api import EventView, LeaseRequest, UsageReport, WorkerView
+from .async_gateway import AsyncGateway, When
 from .cluster import GatewayCluster, get_logs
 from .comm import Transport
 from .durations import seconds
@@ -143,6 +143,16 @@ class Gateway:
     ) -> Logs:
         """What everybody wrote, as `GatewayCluster.get_logs`; also of a cluster that has ended."""
         return self._run(get_logs(self._gateway, cluster_name, cluster, scheduler, workers, lines))
+
+    def usage(self, by: str = "user", since: When | None = None, until: When | None = None) -> UsageReport:
+        """What I used; for administrators, what everybody used. See `AsyncGateway.usage`."""
+        return self._run(self._gateway.usage(by, since, until))
+
+    def usage_csv(
+        self, by: str = "user", since: When | None = None, until: When | None = None, *, focus: bool = False
+    ) -> str:
+        """The same as comma-separated values; `focus`: with the columns of FOCUS 1.0, for each cluster and day."""
+        return self._run(self._gateway.usage_csv(by, since, until, focus=focus))
 
     @overload
     def new_cluster(

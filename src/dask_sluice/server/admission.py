@@ -93,13 +93,16 @@ def demand_of(record: ClusterRecord) -> Demand:
     alive = [worker for worker in record.workers if not worker.state.is_final]
     submitted = sum(w.state is not WorkerState.PENDING or w.job.submitted_at is not None for w in alive)
     scheduler_waits = grant.scheduler and record.state is ClusterState.PENDING
+    wants = min(wanted.workers, spec.max_workers) if record.state is ClusterState.RUNNING else 0
+    if record.budget is not None and record.budget.level.blocks:
+        wants = min(wants, grant.workers)  # room would be of no use to it
     return Demand(
         cluster=record.name,
         owner=spec.owner,
         groups=spec.groups,
         scheduler=scheduler_amounts(spec.scheduler),
         worker=worker_amounts(spec.worker),
-        wanted=min(wanted.workers, spec.max_workers) if record.state is ClusterState.RUNNING else 0,
+        wanted=wants,
         grant=grant,
         occupied=len(alive),
         unsubmitted=0 if ending else max(0, grant.workers - submitted) + scheduler_waits,

@@ -126,6 +126,7 @@ class Server:
                 core.services.metrics.load()
                 self._letting_in = group.create_task(core.turnstile.run())
                 self._watching = group.create_task(watch_lag(core.services.metrics))
+                core.loop.start_task(core.keeper.run())
                 await core.services.routes.followed.wait()
         except TimeoutError:
             raise CannotStart(

@@ -11,6 +11,8 @@ from ..wire.errors import BackendUnavailable
 from .backends.fake import FakeBackend
 from .backends.protocol import Backend
 from .backends.registry import make_backend
+from .budget_keeper import BudgetKeeper
+from .budgets import Budgets
 from .changes import Changes
 from .clock import Clock
 from .control import Control
@@ -47,6 +49,7 @@ class Core:
     backend: Backend
     loop: Loop
     turnstile: Turnstile
+    keeper: BudgetKeeper
     services: Services
 
     def start_links(self) -> None:
@@ -81,7 +84,9 @@ async def build_core(settings: Settings, foundation: Foundation, clock: Clock, s
     store.on_change(changes)
     policy, hooks = make_policy(settings, backend, clock)
     turnstile = Turnstile(store, loop, clock, policy.limits)
-    control = Control(store, policy, backend, changes, clock, Drain(store, clock, always=settings.drain), hooks)
+    keeper = BudgetKeeper(store, loop, clock, Budgets(settings.usage))
+    drain = Drain(store, clock, always=settings.drain)
+    control = Control(store, policy, backend, changes, clock, drain, hooks, budgets=keeper)
     health = HealthChecks(
         store,
         loop,
@@ -112,7 +117,7 @@ async def build_core(settings: Settings, foundation: Foundation, clock: Clock, s
         health=health,
         metrics=Metrics(store, loop, links, routes),
     )
-    return Core(store, backend, loop, turnstile, services)
+    return Core(store, backend, loop, turnstile, keeper, services)
 
 
 def make_policy(settings: Settings, backend: Backend, clock: Clock) -> tuple[Policy, Hooks]:

@@ -10,8 +10,8 @@ import asyncio
 import hashlib
 import json
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from ..wire.api import Credentials, DrainView, LeaseChange, LeaseRequest, PlanView
 from ..wire.errors import BackendUnavailable, ClusterNotRunning, RequestInvalid
@@ -20,17 +20,21 @@ from ..wire.reasons import Reason, ReasonCode
 from ..wire.states import ClusterState
 from . import wishes
 from .backends.protocol import Backend, ChecksEnvironments, ChecksOverlays, LogPart
+from .budget_keeper import BudgetKeeper
 from .certificates import Role, issue, new_authority
 from .changes import Changes
 from .clock import Clock
 from .decision import Change, plain
 from .drain import Drain, draining
 from .job_logs import JobLogs
+from .ledger import Interval
 from .model import Caller, ClusterRecord, Event, JobRecord, SchedulerRecord, Wanted, WorkerRecord
 from .policy import AS_SET, Action, Policy, Resolved, check, check_admin, cluster_name
 from .policy.hooks import Hooks
 from .store import Secrets, Store
+from .usage import Query, query
 
+T = TypeVar("T")
 SHOWN = tuple(state for state in ClusterState if not state.is_final)
 
 
@@ -46,6 +50,8 @@ class Control:
         clock: Clock,
         drain: Drain | None = None,
         hooks: Hooks | None = None,
+        *,
+        budgets: BudgetKeeper | None = None,
     ) -> None:
         self._store = store
         self._hooks = hooks or Hooks(policy.rules, clock)
@@ -55,6 +61,7 @@ class Control:
         self._clock = clock
         self._logs = JobLogs(store, backend, changes, clock)
         self._drain = drain or Drain(store, clock)
+        self._budgets = budgets
         self._closed = False
 
     def close(self) -> None:
@@ -85,6 +92,8 @@ class Control:
         await self._check_drain(caller, idempotency_key)
         resolved = await self._resolve(caller, options, lease)
         spec = resolved.spec
+        if self._budgets is not None:
+            self._budgets.admit(spec)
         now = self._clock.now()
         reason = Reason(ReasonCode.CREATED)
         record = ClusterRecord(
@@ -268,6 +277,20 @@ class Control:
         if isinstance(self._backend, ChecksOverlays) and (wrong := self._backend.check_overlay(resolved.spec.backend)):
             raise RequestInvalid(f"the backend does not take this: {'; '.join(wrong)}")
         return resolved
+
+    async def usage(
+        self,
+        caller: Caller,
+        by: str,
+        since: str | None,
+        until: str | None,
+        fold: Callable[[Iterable[Interval], Query, float], T],
+    ) -> T:
+        """What `fold` makes, on another thread, of what the caller used; for administrators: of what everybody used."""
+        now = self._clock.now()
+        asked = query(by, since, until, now)
+        user = None if caller.is_admin else caller.name
+        return await self._store.intervals(asked.since, asked.until, user, lambda found: fold(found, asked, now))
 
     async def _stop(self, name: str, reason: Reason) -> ClusterRecord:
         now = self._clock.now()

@@ -16,6 +16,7 @@ from .backends.protocol import JobState
 from .decision import Decision, Draft, Fact, Remove, Rules, Submit, plain
 from .endings import closed_by_client, why_scheduler_ended
 from .model import ClusterRecord, Observation
+from .reconcile_budget import end_if_overspent
 from .reconcile_lease import end_if_lease_is_over, see_clients
 from .reconcile_workers import scale_workers, see_workers, stop_workers
 
@@ -99,6 +100,7 @@ def _end_if_due(draft: Draft) -> None:
     record = draft.record
     if record.wanted.stop is not None:
         return
+    end_if_overspent(draft)
     if record.state in (ClusterState.PENDING, ClusterState.STARTING):
         _end_if_start_takes_too_long(draft)
     elif record.state is ClusterState.RUNNING:
@@ -167,9 +169,12 @@ def _finish(draft: Draft) -> None:
 
 
 def _forget_ended_workers(draft: Draft) -> None:
-    """Keep the last few ended workers only, so that a step's cost does not grow with history."""
+    """Keep the last few ended workers only, so that a step's cost does not grow with history.
+
+    One that ended in this very step stays for one more: the store writes what became of it off the record.
+    """
     ended = [w for w in draft.record.workers if w.state.is_final and not w.job.is_out_there]
     surplus = len(ended) - draft.rules.ended_workers_kept
     if surplus > 0:
-        gone = {worker.name for worker in ended[:surplus]}
+        gone = {worker.name for worker in ended[:surplus] if worker.ended_at != draft.now}
         draft.set(workers=tuple(w for w in draft.record.workers if w.name not in gone))

@@ -15,6 +15,7 @@ from .decision import Draft, Submit, plain
 from .endings import why_worker_ended
 from .facts import count_failure
 from .model import JobRecord, WorkerLoad, WorkerRecord
+from .reconcile_budget import within_budget
 
 LIVING = (WorkerState.PENDING, WorkerState.STARTING, WorkerState.RUNNING)
 ENDS_AS_FAILURE = (ReasonCode.WORKER_START_TIMEOUT, ReasonCode.WORKER_LOST, ReasonCode.WORKER_CRASH_LOOP)
@@ -129,11 +130,12 @@ def _see_retiring(draft: Draft, worker: WorkerRecord) -> None:
 
 def scale_workers(draft: Draft) -> None:
     """Start or give up workers until as many live as are wanted."""
+    living = [worker for worker in draft.record.workers if worker.state in LIVING]
+    most = within_budget(draft, living)
     record = draft.record
-    if record.grant.workers > record.wanted.workers:
-        record = draft.set(grant=replace(record.grant, workers=record.wanted.workers))
+    if record.grant.workers > most:
+        record = draft.set(grant=replace(record.grant, workers=most))
     wanted = min(record.grant.workers, record.spec.max_workers)
-    living = [worker for worker in record.workers if worker.state in LIVING]
     if len(living) > wanted:
         _give_up(draft, living, len(living) - wanted)
     elif len(living) < wanted:

@@ -239,6 +239,29 @@ class LeaseChange:
 
 
 @dataclass(frozen=True)
+class UsageRow:
+    """What was used by whatever `key` names, such as `{"user": "ada"}`. Costs in two currencies are two rows."""
+
+    key: Mapping[str, str]
+    process_hours: float
+    core_hours: float
+    memory_gib_hours: float
+    gpu_hours: float
+    cost: float
+    currency: str
+
+
+@dataclass(frozen=True)
+class UsageReport:
+    """What was used from `since` until `until`; what still runs is counted until now."""
+
+    since: float
+    until: float
+    by: list[str]
+    rows: tuple[UsageRow, ...]
+
+
+@dataclass(frozen=True)
 class CreateRequest:
     """Body of a create."""
 
@@ -298,4 +321,5 @@ _NESTED: Mapping[type, Mapping[str, Any]] = {
     WorkerView: {"state": WorkerState, "reason": ReasonView},
     ScaleAnswer: {"cluster": ClusterView},
     PlanView: {"worker": SizeView, "scheduler": SizeView, "values": PlanValue},
+    UsageReport: {"rows": UsageRow},
 }

@@ -18,7 +18,7 @@ from ..backends.protocol import Size
 from ..leases import terms
 from ..limits import LimitBook
 from ..memory import parse_memory, shown
-from ..model import Caller, ClusterSpec
+from ..model import Caller, ClusterSpec, Prices
 from ..settings_leases import Leases
 from ..settings_limits import Limits
 from ..settings_policy import OptionSettings, PolicySettings, Profile, Setup
@@ -57,6 +57,7 @@ class Policy:
         *,
         profiles: Mapping[str, Profile] | None = None,
         rules: PolicySettings | None = None,
+        prices: Prices | None = None,
     ) -> None:
         self.rules = rules or PolicySettings()
         self._profiles = profiles or {}
@@ -67,6 +68,7 @@ class Policy:
         self._many_workers = max(16, 4 * cores)
         self._timeouts = timeouts or Timeouts()
         self._leases = leases or Leases()
+        self._prices = prices or Prices()
 
     @classmethod
     def of(cls, settings: Settings, machine: Machine | None) -> Policy:
@@ -79,6 +81,7 @@ class Policy:
             settings.leases,
             profiles=settings.profiles,
             rules=settings.policy,
+            prices=Prices(**settings.usage.prices.model_dump()),
         )
 
     @property
@@ -143,6 +146,7 @@ class Policy:
             lease=replace(granted, idle_s=number(merged, "idle_s", least=0), age_s=number(merged, "age_s", least=0)),
             groups=caller.groups,
             profile=chosen.profile,
+            prices=self._prices,
             image=self._image(merged, "image"),
             scheduler_image=self._image(merged, "scheduler_image"),
             variables={key: value for key, value in variables.items() if isinstance(value, str)},

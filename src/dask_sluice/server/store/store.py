@@ -230,7 +230,9 @@ class Store:
 
         return await self._db.read(work)
 
-    async def usage(self, since: float, until: float, user: str | None, fold: Callable[[Iterable[Interval]], T]) -> T:
+    async def intervals(
+        self, since: float, until: float, user: str | None, fold: Callable[[Iterable[Interval]], T]
+    ) -> T:
         """What `fold` makes, on another thread, of the ledger's intervals in this window; `user` None: everybody's."""
         return await self._db.read(lambda connection: fold(usage.within(connection, since, until, user)))
 
