@@ -93,6 +93,8 @@ def look(job_id: str, state: str) -> Seen:
 class Life(RuleBasedStateMachine):
     """One cluster's life, steps in any order."""
 
+    rules_of_reconcile = RULES
+
     @initialize()
     def create(self) -> None:
         self.record = new_record()
@@ -122,7 +124,7 @@ class Life(RuleBasedStateMachine):
 
     def step(self, *what: Fact) -> Decision:
         before = self.record
-        decision = reconcile(before, self.observation(), self.now, RULES, what)
+        decision = reconcile(before, self.observation(), self.now, self.rules_of_reconcile, what)
         self.check_edges(before, decision)
         self.check_stopped_starts_nothing(before, decision)
         self.check_nothing_starts_without_room(before, decision)
@@ -280,7 +282,7 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def a_second_step_decides_nothing_new(self) -> None:
         first = self.step()
-        again = reconcile(first.record, self.observation(), self.now, RULES)
+        again = reconcile(first.record, self.observation(), self.now, self.rules_of_reconcile)
         assert again.record == first.record
         assert not again.events
         assert set(again.actions) == set(first.actions)
