@@ -30,7 +30,7 @@ class LifeWithLedger(Life):
     rules_of_reconcile = Rules(ended_workers_kept=0)
 
     @initialize(workers=st.integers(0, 6))
-    def create(self, workers: int) -> None:  # type: ignore[override]
+    def create(self, workers: int) -> None:
         """Running already: most made-up lives would end before they get that far."""
         super().create()
         self.book: dict[str, Interval] = {}
