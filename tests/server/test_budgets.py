@@ -208,13 +208,12 @@ def test_from_the_warning_to_the_end() -> None:
     assert ends_at == life.now + GRACE_S
     assert life.step().wake_at == ends_at, "nobody needs to look"
     life.now = ends_at - 1
-    life.step()
-    assert life.record.state is ClusterState.RUNNING
+    assert life.step().record.state is ClusterState.RUNNING
     life.now = ends_at
-    life.step()
-    assert life.record.state is ClusterState.STOPPING
-    assert life.record.reason.code is ReasonCode.BUDGET_SPENT
-    assert life.record.reason.sentence.startswith("ended because the budget of user ada is overspent: 56.00 of 50 EUR")
+    ended = life.step().record
+    assert ended.state is ClusterState.STOPPING
+    assert ended.reason.code is ReasonCode.BUDGET_SPENT
+    assert ended.reason.sentence.startswith("ended because the budget of user ada is overspent: 56.00 of 50 EUR")
 
 
 def test_who_asks_for_workers_on_a_spent_budget_is_told_and_gets_them_when_it_is_renewed() -> None:
@@ -222,13 +221,13 @@ def test_who_asks_for_workers_on_a_spent_budget_is_told_and_gets_them_when_it_is
     spent(life, 50)
     life.scale(3)
     decision = life.step()
-    assert life.record.reason.code is ReasonCode.BUDGET_NO_NEW_WORKERS
+    assert decision.record.reason.code is ReasonCode.BUDGET_NO_NEW_WORKERS
     assert [event.reason.code for event in decision.events] == [ReasonCode.BUDGET_NO_NEW_WORKERS]
     assert states(life) == [WorkerState.RUNNING]
     life.now = DAY_S
     decision = spent(life, 0)
     assert [event.reason.code for event in decision.events] == [ReasonCode.BUDGET_RENEWED]
-    assert life.record.reason.code is ReasonCode.RUNNING
+    assert decision.record.reason.code is ReasonCode.RUNNING
     assert len(states(life)) == 3
 
 

@@ -6,6 +6,7 @@ what a cluster does about it in `reconcile_budget`.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Mapping
@@ -42,6 +43,7 @@ class BudgetKeeper:
         self._budgets = budgets
         self._spent: dict[Period, tuple[float, Sums]] = {}
         """By length of period: when the one began that was added up, and the sums."""
+        self._adding = asyncio.Lock()
 
     async def run(self) -> None:
         """Add up and tell, until cancelled; once only where nobody has a budget."""
@@ -56,10 +58,11 @@ class BudgetKeeper:
 
     async def refresh(self) -> None:
         """Add up what is spent, and tell every cluster for which that changes something."""
-        now = self._clock.now()
-        for period in self._budgets.periods:
-            since = period_of(period, now)[0]
-            self._spent[period] = since, await self._add_up(since, now)
+        async with self._adding:  # so that older sums never replace newer ones
+            now = self._clock.now()
+            for period in self._budgets.periods:
+                since = period_of(period, now)[0]
+                self._spent[period] = since, await self._add_up(since, now)
         for name, record in self._loop.records().items():
             verdict = self.verdict(record.spec)
             if record.wanted.stop is None and is_news(record.budget, verdict):
