@@ -55,6 +55,25 @@ def test_a_cluster_from_new_to_stop(live_server: LiveServer) -> None:
     assert (stopped.returncode, stopped.stderr) == (0, f"stopping {name}\n")
 
 
+def test_usage_is_shown_and_given_to_programs(live_server: LiveServer) -> None:
+    here = ("--data-dir", live_server.data_dir)
+    name = run("new", *here).stdout.strip()
+    run("stop", name, *here)
+
+    shown = run("usage", "--since", "1h", "--by", "cluster,day", *here)
+    assert shown.returncode == 0
+    assert shown.stdout.split()[:5] == ["CLUSTER", "DAY", "CORE-HOURS", "GIB-HOURS", "GPU-HOURS"]
+    assert re.search(rf"^{name} +20..-..-.. +0\.0. +0\.0. +0\.00 +0\.00 EUR", shown.stdout, re.MULTILINE)
+    assert re.match(r"used from 20.* until 20.* UTC\n", shown.stderr)
+    as_json = json.loads(run("usage", "--format", "json", "--by", "cluster", *here).stdout)
+    assert {"cluster": name} in [row["key"] for row in as_json["rows"]]
+    assert run("usage", "--format", "csv", *here).stdout.startswith("user,process_hours,core_hours,")
+    assert f",{name}," in run("usage", "--format", "focus", *here).stdout
+    nothing = run("usage", "--since", "2020-01-01", "--until", "2020-02-01", *here)
+    assert (nothing.returncode, nothing.stdout) == (0, "")
+    assert nothing.stderr == "nothing was used from 2020-01-01 00:00 UTC until 2020-02-01 00:00 UTC\n"
+
+
 def test_stop_wants_names_or_all_and_not_both(live_server: LiveServer) -> None:
     assert run("stop").returncode == exits.USAGE
     assert run("stop", "a", "--all").returncode == exits.USAGE
@@ -133,6 +152,9 @@ def test_the_doctor_names_the_broken_step(live_server: LiveServer) -> None:
         (["show", "nobody-1"], exits.NOT_FOUND, "nobody-1"),
         (["scale", "nobody-1", "-3"], exits.USAGE, "-3"),
         (["logs", "nobody-1"], exits.NOT_FOUND, "nobody-1"),
+        (["usage", "--since", "yesterday"], exits.USAGE, "since: must be a date such as 2026-11-01"),
+        (["usage", "--by", "usr"], exits.USAGE, "by: must be out of user, group"),
+        (["usage", "--format", "xml"], exits.USAGE, "'focus'"),
     ],
 )
 def test_mistakes_end_with_a_sentence_and_their_code(

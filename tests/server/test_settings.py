@@ -42,6 +42,7 @@ def test_every_section_can_be_set(tmp_path: Path) -> None:
         options: {worker_memory: {default: 4, maximum: 64}, environment: {allowed: ["/opt/envs/*"]}}
         limits: {cluster: {workers: 20}}
         leases: {idle: {default: 3600}}
+        usage: {prices: {core_hour: 0.02}, budgets: {per_user: {amount: 50}, users: {ada: null}}}
         on_stop: keep_clusters
         log: {level: debug, format: json}
         """
@@ -81,6 +82,13 @@ def test_every_section_can_be_set(tmp_path: Path) -> None:
         ("authenticator: {kind: basic, basic: {}}", 1, ["users", "or one shared password"]),
         ("authenticator:\n  kind: a b", 2, ["a short name or an import path"]),
         ("authenticator:\n  admins: ['-rf']", 2, ["a user name has letters"]),
+        ("usage:\n  prices: {core_hour: -1}", 2, ["usage.prices.core_hour must be a number, at least 0; got -1"]),
+        ("usage:\n  prices: {currency: euro}", 2, ["three capital letters such as 'EUR'"]),
+        ("usage:\n  budgets:\n    per_user: {amuont: 1, amount: 1}", 3, ["unknown key 'amuont'", "mean 'amount'?"]),
+        ("usage:\n  budgets:\n    users:\n      ada: {}", 4, ["usage.budgets.users.ada.amount is missing"]),
+        ("usage:\n  budgets:\n    groups: {maths: {amount: 1, period: year}}", 3, ["'day', 'week', 'month'"]),
+        ("usage:\n  budgets: {drain_at: 0.9}", 2, ["usage.budgets.drain_at must be a number, at least 1; got 0.9"]),
+        ("usage:\n  budgets: {warn_at: 80}", 2, ["usage.budgets.warn_at must be", "at most 1; got 80"]),
     ],
 )
 def test_a_mistake_is_named_with_its_line_and_what_is_accepted(text: str, line: int, words: list[str]) -> None:

@@ -192,5 +192,5 @@ def _bounds(schema: Schema) -> str:
     if least is not None and most is not None:
         return f" from {least:g} to {most:g}"
     if above is not None:
-        return f" above {above:g}"
+        return f" above {above:g}" + ("" if most is None else f", at most {most:g}")
     return f", at least {least:g}" if least is not None else f", at most {most:g}" if most is not None else ""
