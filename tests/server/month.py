@@ -18,7 +18,16 @@ from dask_sluice.server import facts, wishes
 from dask_sluice.server.backends.protocol import Handle, JobKind, JobState, Seen, Size
 from dask_sluice.server.decision import Change, Decision, Fact, Rules, Submit, plain
 from dask_sluice.server.ledger import GIB
-from dask_sluice.server.model import AgentHello, AgentReport, ClusterRecord, Observation, Prices, WorkerLoad
+from dask_sluice.server.model import (
+    AgentHello,
+    AgentReport,
+    ClusterRecord,
+    Grant,
+    LeaseTerms,
+    Observation,
+    Prices,
+    WorkerLoad,
+)
 from dask_sluice.server.reconcile import reconcile
 from dask_sluice.server.store import Secrets, Store
 from dask_sluice.wire.reasons import ReasonCode
@@ -103,7 +112,7 @@ class Month:
         record = record_of(name, owner)
         size = self._random.choice(SIZES)
         spec = replace(
-            record.spec, groups=USERS[owner], prices=PRICES, worker=size, idle_timeout_s=0, max_workers=8,
+            record.spec, groups=USERS[owner], prices=PRICES, worker=size, lease=LeaseTerms(), max_workers=8,
             start_timeout_s=1000, worker_start_timeout_s=1000,
         )  # fmt: skip
         self._sites[name] = Site()
@@ -115,7 +124,7 @@ class Month:
             self._soon(lives_s, partial(self._scale, name, self._random.randint(0, 8)))
         for _ in range(self._random.randint(0, 2)):
             self._soon(lives_s, partial(self._fault, name))
-        await self._step(name)
+        await self._step(name, partial(facts.granted, grant=Grant(True)))
 
     async def _stop(self, name: str) -> None:
         stop = plain(ReasonCode.STOPPED_BY_USER, by="ada")
@@ -128,7 +137,7 @@ class Month:
             return wishes.scaled(record, "ada", workers, self.now) if active else Change(record)
 
         await self.store.change(name, scaled, durable=False)
-        await self._step(name)
+        await self._step(name, partial(facts.granted, grant=Grant(True, workers)))
 
     # -- what happens out there
 

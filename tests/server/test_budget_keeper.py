@@ -11,6 +11,7 @@ import pytest
 from dask_sluice.server.backends.fake import World
 from dask_sluice.server.clock import ManualClock
 from dask_sluice.server.model import Caller
+from dask_sluice.server.settings_leases import Leases
 from dask_sluice.server.settings_usage import Usage
 from dask_sluice.wire.errors import LimitExceeded
 from dask_sluice.wire.reasons import ReasonCode
@@ -30,6 +31,7 @@ USAGE = Usage.model_validate(
         },
     }
 )
+FOR_EVER = Leases.model_validate({"idle": {"default": 0}})
 EMMY = Caller("emmy", groups=("maths",))
 GRACE = Caller("grace", groups=("maths",))
 
@@ -58,7 +60,7 @@ async def told(core: Core, name: str, code: ReasonCode) -> str:
 
 async def test_a_cluster_spends_its_users_budget_and_lands_softly(tmp_path: Path, world: World) -> None:
     clock = ManualClock(NOON)
-    async with running_core(tmp_path, world=world, clock=clock, usage=USAGE) as core:
+    async with running_core(tmp_path, world=world, clock=clock, leases=FOR_EVER, usage=USAGE) as core:
         record = await core.running(workers=3)  # and the scheduler: four cores, 4 CHF an hour
         await clock.advance(2 * 3600 + 60)
         assert "80 % of the budget of user ada is spent, 8." in await told(core, record.name, ReasonCode.BUDGET_WARNING)
@@ -76,7 +78,7 @@ async def test_a_cluster_spends_its_users_budget_and_lands_softly(tmp_path: Path
         assert refused.value.retry_after_s is None, "trying again soon is no use"
         await core.new(EMMY)
     # The server is killed; the next one knows it all from the ledger and the record.
-    async with running_core(tmp_path, world=world, clock=clock, usage=USAGE) as core:
+    async with running_core(tmp_path, world=world, clock=clock, leases=FOR_EVER, usage=USAGE) as core:
         await until_linked(core, clock, record.name)
         await eventually(lambda: refuses(core))
         await clock.advance(720)
@@ -109,7 +111,7 @@ async def refuses(core: Core) -> bool:
 
 async def test_a_group_spends_together(tmp_path: Path, world: World) -> None:
     clock = ManualClock(NOON)
-    async with running_core(tmp_path, world=world, clock=clock, usage=USAGE) as core:
+    async with running_core(tmp_path, world=world, clock=clock, leases=FOR_EVER, usage=USAGE) as core:
         await core.running(EMMY, workers=6)
         record = await core.running(GRACE)
         await clock.advance(4 * 3600)
@@ -123,20 +125,20 @@ async def test_a_group_spends_together(tmp_path: Path, world: World) -> None:
 
 async def test_a_new_month_is_a_new_budget(tmp_path: Path, world: World) -> None:
     clock = ManualClock(NOON)
-    async with running_core(tmp_path, world=world, clock=clock, usage=USAGE) as core:
+    async with running_core(tmp_path, world=world, clock=clock, leases=FOR_EVER, usage=USAGE) as core:
         record = await core.running(workers=2)
         await clock.advance(3.5 * 3600)
         await told(core, record.name, ReasonCode.BUDGET_NO_NEW_WORKERS)
         await core.control.scale(ADA, record.name, 0)
         await core.until_workers(record.name, 0)
     clock._now = NOON + 30 * 86400  # at once: advancing would wake everybody each second of a month
-    async with running_core(tmp_path, world=world, clock=clock, usage=USAGE) as core:
+    async with running_core(tmp_path, world=world, clock=clock, leases=FOR_EVER, usage=USAGE) as core:
         # All of December so far was the scheduler's: twelve hours.
         await asyncio.gather(
             told(core, record.name, ReasonCode.SERVER_RESTARTED), told(core, record.name, ReasonCode.BUDGET_DRAINING)
         )
     no_budgets = Usage.model_validate({"prices": {"core_hour": 1.0}})
-    async with running_core(tmp_path, world=world, clock=clock, usage=no_budgets) as core:
+    async with running_core(tmp_path, world=world, clock=clock, leases=FOR_EVER, usage=no_budgets) as core:
         await told(core, record.name, ReasonCode.BUDGET_RENEWED)
         await until_linked(core, clock, record.name)
         await core.control.scale(ADA, record.name, 2)
@@ -145,10 +147,10 @@ async def test_a_new_month_is_a_new_budget(tmp_path: Path, world: World) -> None
 
 async def test_prices_are_those_of_the_day_that_a_cluster_was_made(tmp_path: Path, world: World) -> None:
     clock = ManualClock(NOON)
-    async with running_core(tmp_path, world=world, clock=clock, usage=USAGE) as core:
+    async with running_core(tmp_path, world=world, clock=clock, leases=FOR_EVER, usage=USAGE) as core:
         record = await core.running()
     dearer = Usage.model_validate({"prices": {"core_hour": 5.0}})
-    async with running_core(tmp_path, world=world, clock=clock, usage=dearer) as core:
+    async with running_core(tmp_path, world=world, clock=clock, leases=FOR_EVER, usage=dearer) as core:
         await until_linked(core, clock, record.name)
         await core.control.scale(ADA, record.name, 1)
         await core.until_workers(record.name, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import get_args
@@ -15,12 +16,13 @@ from hypothesis.stateful import initialize, invariant, rule
 from dask_sluice.server import wishes
 from dask_sluice.server.budgets import Budget, Budgets, Level, Period, Thresholds, Verdict, judge, period_of, worst
 from dask_sluice.server.decision import Decision, Fact, Submit
+from dask_sluice.server.model import LeaseTerms
 from dask_sluice.server.reconcile_budget import judged
 from dask_sluice.server.settings_usage import Usage
 from dask_sluice.wire.reasons import ReasonCode
 from dask_sluice.wire.states import ClusterState, WorkerState
 
-from .test_reconcile_properties import Life
+from .test_reconcile_properties import ROOM, SPEC, Life
 
 DAY_S = 86400.0
 GRACE_S = 100.0
@@ -111,6 +113,8 @@ class LifeOnABudget(Life):
     @initialize(workers=st.integers(0, 6))
     def create(self, workers: int) -> None:
         super().create()
+        # The only end in sight is that of the budget.
+        self.record = replace(self.record, spec=replace(SPEC, lease=LeaseTerms()))
         self.said: Counter[tuple[ReasonCode, str]] = Counter()
         for _ in range(4):
             self.cooperate()
@@ -220,7 +224,8 @@ def test_who_asks_for_workers_on_a_spent_budget_is_told_and_gets_them_when_it_is
     life = running(1)
     spent(life, 50)
     life.scale(3)
-    decision = life.step()
+    decision = life.step(ROOM)
+    assert decision.record.grant.workers == 1, "room that it cannot use is for others"
     assert decision.record.reason.code is ReasonCode.BUDGET_NO_NEW_WORKERS
     assert [event.reason.code for event in decision.events] == [ReasonCode.BUDGET_NO_NEW_WORKERS]
     assert states(life) == [WorkerState.RUNNING]
@@ -228,6 +233,7 @@ def test_who_asks_for_workers_on_a_spent_budget_is_told_and_gets_them_when_it_is
     decision = spent(life, 0)
     assert [event.reason.code for event in decision.events] == [ReasonCode.BUDGET_RENEWED]
     assert decision.record.reason.code is ReasonCode.RUNNING
+    life.step(ROOM)
     assert len(states(life)) == 3
 
 
@@ -245,7 +251,8 @@ def test_a_dead_worker_is_not_replaced_on_a_spent_budget() -> None:
 def test_workers_that_were_not_submitted_yet_are_not_any_more() -> None:
     life = running(1)
     life.record = wishes.scaled(life.record, "ada", 4, life.now).record
-    life.step()
+    life.step(ROOM)
+    assert states(life).count(WorkerState.PENDING) == 3
     life.out.submitting.clear()  # the backend did not answer
     spent(life, 50)
     assert states(life) == [WorkerState.RUNNING]
