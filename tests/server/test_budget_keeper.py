@@ -10,6 +10,7 @@ import pytest
 
 from dask_sluice.server.backends.fake import World
 from dask_sluice.server.clock import ManualClock
+from dask_sluice.server.http.views import cluster_view
 from dask_sluice.server.model import Caller
 from dask_sluice.server.settings_leases import Leases
 from dask_sluice.server.settings_usage import Usage
@@ -64,7 +65,8 @@ async def test_a_cluster_spends_its_users_budget_and_lands_softly(tmp_path: Path
         record = await core.running(workers=3)  # and the scheduler: four cores, 4 CHF an hour
         await clock.advance(2 * 3600 + 60)
         assert "80 % of the budget of user ada is spent, 8." in await told(core, record.name, ReasonCode.BUDGET_WARNING)
-        await core.running()
+        other, _ = await core.control.create(ADA, {}, "a key")
+        other = await core.until(other.name, ClusterState.RUNNING)
         await clock.advance(1800)
         await told(core, record.name, ReasonCode.BUDGET_NO_NEW_WORKERS)
         with pytest.raises(LimitExceeded) as refused:
@@ -76,6 +78,15 @@ async def test_a_cluster_spends_its_users_budget_and_lands_softly(tmp_path: Path
         assert refused.value.details["value"] == 10
         assert refused.value.details["used"] >= 10
         assert refused.value.retry_after_s is None, "trying again soon is no use"
+        other = await core.store.cluster(other.name)
+        assert await core.control.create(ADA, {}, "a key") == (other, False), "it was made before"
+        view = cluster_view(await core.store.cluster(record.name))
+        assert view.budget is not None
+        assert view.budget.code == "budget_no_new_workers"
+        warned = [message["message"] for message in core.agent(record.name).heard if message["op"] == "warn"]
+        assert [message.partition(":")[0] for message in warned] == [f"cluster {record.name}"] * 2
+        assert "80 % of the budget of user ada" in warned[0]
+        assert "no new workers are started" in warned[1]
         await core.new(EMMY)
     # The server is killed; the next one knows it all from the ledger and the record.
     async with running_core(tmp_path, world=world, clock=clock, leases=FOR_EVER, usage=USAGE) as core:

@@ -81,6 +81,8 @@ def show_command(name: str, as_json: bool, **server: Any) -> None:
     click.echo(f"{view.name}: {view.state.value}, {view.reason.sentence}")
     if view.reason.hint:
         click.echo(view.reason.hint)
+    if view.budget:
+        click.echo(f"{view.budget.sentence}\n{view.budget.hint}")
     click.echo(f"owner {view.owner}, age {output.age(view.created_at, view.ended_at)}, workers {_workers(view)}")
     click.echo(", ".join(f"{key}={value}" for key, value in view.options.items()))
     if view.dashboard_path:

@@ -291,10 +291,10 @@ class GatewayCluster(Cluster):
     async def _changed(self, view: ClusterView) -> None:
         """The server told something new."""
         before, self._view = self._view, view
-        notice = view.lease.notice
         # A connected `distributed.Client` is warned by the scheduler.
-        if notice is not None and (before is None or before.lease.notice != notice) and not _clients_of(self):
-            warnings.warn(f"cluster {view.name} {notice.sentence}", GatewayWarning, stacklevel=2)
+        if not _clients_of(self):
+            for sentence in _notices(view) - (_notices(before) if before else set()):
+                warnings.warn(sentence, GatewayWarning, stacklevel=2)
         if view.state.is_active:
             with contextlib.suppress(OSError):
                 await self._refresh()
@@ -348,6 +348,15 @@ class _Presence:
         if every_s and time.monotonic() >= self._told_at + every_s:
             self._told_at = time.monotonic()
             await self._gateway.change_lease(view.name, LeaseChange(present=True))
+
+
+def _notices(view: ClusterView) -> set[str]:
+    """What whoever works with the cluster should know, while it holds."""
+    lease, budget = view.lease.notice, view.budget
+    return {
+        *([f"cluster {view.name} {lease.sentence}"] if lease else ()),
+        *([f"cluster {view.name}: {budget.sentence}"] if budget else ()),
+    }
 
 
 def _clients_of(cluster: GatewayCluster) -> list[Any]:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from ..wire.api import Credentials, DrainView, LeaseChange, LeaseRequest, PlanView
@@ -92,8 +93,6 @@ class Control:
         await self._check_drain(caller, idempotency_key)
         resolved = await self._resolve(caller, options, lease)
         spec = resolved.spec
-        if self._budgets is not None:
-            self._budgets.admit(spec)
         now = self._clock.now()
         reason = Reason(ReasonCode.CREATED)
         record = ClusterRecord(
@@ -112,7 +111,8 @@ class Control:
         secret = Secrets(secrets.token_urlsafe(32), authority.certificate, authority.key, variables)
         idempotency = (idempotency_key, _digest({**options, "": vars(lease)})) if idempotency_key else None
         most = self._policy.limits.clusters_of(caller.name)
-        return await self._store.create(Change(record, (created,)), secret, idempotency, most=most)
+        admit = None if self._budgets is None else partial(self._budgets.admit, spec)
+        return await self._store.create(Change(record, (created,)), secret, idempotency, most=most, admit=admit)
 
     async def clusters(
         self, caller: Caller, states: Sequence[ClusterState] | None = None, *, everyone: bool = False

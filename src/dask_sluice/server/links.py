@@ -11,13 +11,13 @@ import asyncio
 import hmac
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
 from ..wire.errors import AuthenticationRequired, ClusterNotFound
-from ..wire.reasons import Reason, ReasonCode
+from ..wire.reasons import ReasonCode
 from ..wire.states import ClusterState, WorkerState
 from . import facts
 from .about import now_about
@@ -25,6 +25,7 @@ from .clock import Clock
 from .decision import Fact
 from .loop import Loop
 from .model import Adaptive, AgentHello, AgentReport, ClusterRecord, Event, WorkerLoad
+from .reconcile_budget import budget_notice
 from .store import Store
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ class _Link:
     wanted: int | None = None
     retiring: set[str] = field(default_factory=set)
     stopped: bool = False
-    noticed: Reason | None = None
+    noticed: Sequence[str] = ()
     events: int = 0
 
 
@@ -196,14 +197,22 @@ def outstanding(link: _Link, record: ClusterRecord) -> list[Mapping[str, Any]]:
     if news := retiring - link.retiring:
         messages.append({"op": "retire", "names": sorted(news), "count": 0})
     link.retiring |= retiring
-    if (notice := record.lease.notice) != link.noticed:
-        link.noticed = notice
-        if notice is not None:
-            messages.append({"op": "warn", "message": f"cluster {record.name} {notice.sentence}"})
+    notices = _notices(record)
+    messages += [{"op": "warn", "message": each} for each in notices if each not in link.noticed]
+    link.noticed = notices
     if record.state is ClusterState.STOPPING and wanted.stop is not None and not link.stopped:
         link.stopped = True
         messages.append({"op": "stop", "reason": wanted.stop.sentence})
     return messages
+
+
+def _notices(record: ClusterRecord) -> list[str]:
+    """What whoever is connected should know, while it holds."""
+    lease, budget = record.lease.notice, budget_notice(record.budget)
+    return [
+        *([f"cluster {record.name} {lease.sentence}"] if lease else ()),
+        *([f"cluster {record.name}: {budget.sentence}"] if budget else ()),
+    ]
 
 
 def read_hello(message: Mapping[str, Any], name: str) -> AgentHello:

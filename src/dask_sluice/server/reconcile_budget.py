@@ -26,6 +26,13 @@ def is_news(mark: BudgetMark | None, verdict: Verdict | None) -> bool:
     return before is None or replace(before, spent=verdict.spent) != verdict
 
 
+def budget_notice(mark: BudgetMark | None) -> Reason | None:
+    """What the people at the cluster should know of its budgets, while it holds."""
+    if mark is None or mark.verdict is None:
+        return None
+    return _what_is_said(mark.verdict, mark.ends_at)
+
+
 def judged(draft: Draft, verdict: Verdict | None) -> None:
     """The fact: this is how the budgets stand that the cluster draws on; None: it has none."""
     record = draft.record

@@ -81,6 +81,8 @@ class ClusterView:
     tunnel_path: str
     server_name: str
     lease: LeaseView = LeaseView()
+    budget: Optional[ReasonView] = None
+    """What is to be known of the budgets that it draws on, once one of them is nearly spent."""
 
 
 @dataclass(frozen=True)
@@ -316,6 +318,7 @@ _NESTED: Mapping[type, Mapping[str, Any]] = {
         "workers": WorkerCounts,
         "adaptive": AdaptiveView,
         "lease": LeaseView,
+        "budget": ReasonView,
     },
     LeaseView: {"notice": ReasonView},
     WorkerView: {"state": WorkerState, "reason": ReasonView},

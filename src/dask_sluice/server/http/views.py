@@ -7,11 +7,12 @@ from ...wire.names import DASHBOARD_PATH, TUNNEL_PATH, server_name
 from ...wire.reasons import Reason
 from ...wire.states import ClusterState, WorkerState
 from ..model import ClusterRecord, Event, WorkerRecord
+from ..reconcile_budget import budget_notice
 
 
 def cluster_view(record: ClusterRecord) -> ClusterView:
     """One cluster."""
-    adaptive = record.wanted.adaptive
+    adaptive, budget = record.wanted.adaptive, budget_notice(record.budget)
     has_dashboard = record.state is ClusterState.RUNNING and record.scheduler.dashboard_port is not None
     return ClusterView(
         name=record.name,
@@ -30,6 +31,7 @@ def cluster_view(record: ClusterRecord) -> ClusterView:
         tunnel_path=TUNNEL_PATH.format(name=record.name),
         server_name=server_name(record.name),
         lease=lease_view(record),
+        budget=reason_view(budget) if budget and record.state.is_active else None,
     )
 
 

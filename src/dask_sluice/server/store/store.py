@@ -90,11 +90,13 @@ class Store:
         idempotency: tuple[str, str] | None = None,
         *,
         most: Bound | None = None,
+        admit: Callable[[], None] | None = None,
     ) -> tuple[ClusterRecord, bool]:
         """The stored record, and whether it is new.
 
         idempotency  the request's key and a digest of what it asks for
         most         how many clusters the owner may have that have not ended
+        admit        raises where a new cluster may not be; not asked about one that was made before
         raises       IdempotencyConflict where the key was used for another request, LimitExceeded
         """
         owner = change.record.spec.owner
@@ -102,6 +104,8 @@ class Store:
         def work(connection: Connection) -> tuple[ClusterRecord, bool]:
             if idempotency is not None and (name := _earlier(connection, owner, *idempotency)):
                 return _load(connection, name), False
+            if admit is not None:
+                admit()
             if most is not None:
                 _check_room(connection, owner, most)
             _insert_cluster(connection, change)
