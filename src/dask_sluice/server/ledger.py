@@ -7,11 +7,11 @@ disagree; a record that is written again writes the same intervals again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from .backends.protocol import JobKind, Size
-from .model import ClusterRecord, ClusterSpec, JobRecord, Prices
+from .model import ClusterRecord, ClusterSpec, JobRecord, Prices, WorkerRecord
 
 GIB = 2**30
 
@@ -44,11 +44,16 @@ def entries(before: ClusterRecord | None, after: ClusterRecord | None) -> list[I
     """
     if after is None:
         return []
-    was = {} if before is None else {job.job_id: (job, gone_at) for _, job, gone_at in _jobs(before)}
+    # Nearly all workers are the very same objects as before: a change costs by what it changes.
+    old = {} if before is None else {id(worker): worker for worker in before.workers}
+    new = {id(worker): worker for worker in after.workers}
+    gone = [worker for key, worker in old.items() if key not in new]
+    come = [worker for key, worker in new.items() if key not in old]
+    was = {job.job_id: (job, over_at) for _, job, over_at in _jobs(before, gone)}
     return [
-        _interval(after.spec, kind, job, job.running_at, gone_at)
-        for kind, job, gone_at in _jobs(after)
-        if job.running_at is not None and was.get(job.job_id) != (job, gone_at)
+        _interval(after.spec, kind, job, job.running_at, over_at)
+        for kind, job, over_at in _jobs(after, come)
+        if job.running_at is not None and was.get(job.job_id) != (job, over_at)
     ]
 
 
@@ -63,11 +68,14 @@ def charged_group(spec: ClusterSpec) -> str:
     return spec.groups[0] if spec.groups else ""
 
 
-def _jobs(record: ClusterRecord) -> Iterator[tuple[JobKind, JobRecord, float | None]]:
-    """Every job, and when it was over: a worker's may be over before its handles are removed."""
-    job = record.scheduler.job
-    yield JobKind.SCHEDULER, job, job.ended_at
-    for worker in record.workers:
+def _jobs(
+    record: ClusterRecord | None, workers: Iterable[WorkerRecord]
+) -> Iterator[tuple[JobKind, JobRecord, float | None]]:
+    """The scheduler's job and those of the workers, and when each was over: a worker may be before it is removed."""
+    if record is not None:
+        job = record.scheduler.job
+        yield JobKind.SCHEDULER, job, job.ended_at
+    for worker in workers:
         ends = [at for at in (worker.ended_at, worker.job.ended_at) if at is not None]
         yield JobKind.WORKER, worker.job, min(ends, default=None)
 

@@ -16,6 +16,11 @@ from ..backends.protocol import JobKind
 from ..ledger import Interval
 from .tables import intervals as table
 
+_FIELDS = [field.name for field in dataclasses.fields(Interval)]
+# `user` and `group` are words of SQL.
+_COLUMNS = [{"user": "owner", "group": "group_name"}.get(name, name) for name in _FIELDS]
+_KIND = _FIELDS.index("kind")
+
 
 @dataclasses.dataclass(frozen=True)
 class Spent:
@@ -39,11 +44,11 @@ def write(connection: Connection, entries: Sequence[Interval]) -> None:
 
 
 def within(connection: Connection, since: float, until: float, user: str | None) -> Iterator[Interval]:
-    """Intervals that share some time with this window, unclipped; of one user, or (None) of all."""
-    query = select(table).where(table.c.started_at < until, _open_at(since))
+    """Intervals that share some time with this window, uncut, in no order; of one user, or (None) of all."""
+    query = select(*(table.c[name] for name in _COLUMNS)).where(table.c.started_at < until, _open_at(since))
     if user is not None:
         query = query.where(table.c.owner == user)
-    for row in connection.execute(query.order_by(table.c.started_at, table.c.job_id)):
+    for row in connection.execute(query):
         yield _interval(row)
 
 
@@ -69,13 +74,10 @@ def _open_at(since: float) -> Any:
 
 
 def _row(entry: Interval) -> dict[str, Any]:
-    row = dataclasses.asdict(entry)
-    # `user` and `group` are words of SQL.
-    row["owner"], row["group_name"] = row.pop("user"), row.pop("group")
-    return row
+    return dict(zip(_COLUMNS, dataclasses.astuple(entry), strict=True))
 
 
 def _interval(row: Row[Any]) -> Interval:
-    fields = dict(row._mapping)
-    fields["user"], fields["group"] = fields.pop("owner"), fields.pop("group_name")
-    return Interval(**{**fields, "kind": JobKind(fields["kind"])})
+    values: list[Any] = list(row)
+    values[_KIND] = JobKind(values[_KIND])
+    return Interval(*values)
