@@ -72,7 +72,7 @@ async def test_a_cluster_spends_its_users_budget_and_lands_softly(tmp_path: Path
         with pytest.raises(LimitExceeded) as refused:
             await core.new()
         assert refused.value.message.startswith("the budget of user ada is spent: 10.")
-        assert refused.value.message.endswith("of 10 CHF for the month that ends on 2026-12-01 00:00 UTC")
+        assert refused.value.message.endswith("of 10.00 CHF for the month that ends on 2026-12-01 00:00 UTC")
         assert "usage.budgets.per_user" in refused.value.hint
         assert refused.value.details["limit"] == "usage.budgets.per_user"
         assert refused.value.details["value"] == 10
@@ -128,7 +128,7 @@ async def test_a_group_spends_together(tmp_path: Path, world: World) -> None:
         await clock.advance(4 * 3600)
         sentence = await told(core, record.name, ReasonCode.BUDGET_NO_NEW_WORKERS)
         assert "the budget of group maths is spent" in sentence
-        assert "of 30 core-hours" in sentence
+        assert "of 30.00 core-hours" in sentence
         for caller in (EMMY, GRACE):
             with pytest.raises(LimitExceeded, match="group maths"):
                 await core.new(caller)

@@ -199,7 +199,9 @@ def states(life: Life) -> list[WorkerState]:
 def test_from_the_warning_to_the_end() -> None:
     life = running(2)
     (warning,) = sentences(spent(life, 41.5))
-    assert warning == "83 % of the budget of user ada is spent, 41.50 of 50 EUR for the day until 1970-01-02 00:00 UTC"
+    assert (
+        warning == "83 % of the budget of user ada is spent, 41.50 of 50.00 EUR for the day until 1970-01-02 00:00 UTC"
+    )
     assert sentences(spent(life, 45)) == []
     (held,) = sentences(spent(life, 50))
     assert held.startswith("no new workers are started, running ones go on: the budget of user ada is spent, 50.00 of")
@@ -217,7 +219,7 @@ def test_from_the_warning_to_the_end() -> None:
     ended = life.step().record
     assert ended.state is ClusterState.STOPPING
     assert ended.reason.code is ReasonCode.BUDGET_SPENT
-    assert ended.reason.sentence.startswith("ended because the budget of user ada is overspent: 56.00 of 50 EUR")
+    assert ended.reason.sentence.startswith("ended because the budget of user ada is overspent: 56.00 of 50.00 EUR")
 
 
 def test_who_asks_for_workers_on_a_spent_budget_is_told_and_gets_them_when_it_is_renewed() -> None:

@@ -84,7 +84,7 @@ class BudgetKeeper:
             return
         budget, details = verdict.budget, verdict.details
         raise LimitExceeded(
-            f"the budget of {budget.scope} is spent: {verdict.spent:.2f} of {budget.amount:g} {budget.unit} for the "
+            f"the budget of {budget.scope} is spent: {verdict.spent:.2f} of {budget.amount:.2f} {budget.unit} for the "
             f"{budget.period} that ends on {details['until']}",
             hint=f"An administrator sets it ({budget.set_by}) and can raise it; `dask-sluice usage` shows what it "
             "went on.",

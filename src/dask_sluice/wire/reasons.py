@@ -174,24 +174,24 @@ CATALOGUE: Mapping[ReasonCode, ReasonText] = {
         "Try again later, or use another server. An administrator ends it: `dask-sluice drain --off`.",
     ),
     ReasonCode.BUDGET_WARNING: ReasonText(
-        "{percent} % of the budget of {scope} is spent, {spent:.2f} of {amount:g} {unit} for the {period} until "
+        "{percent} % of the budget of {scope} is spent, {spent:.2f} of {amount:.2f} {unit} for the {period} until "
         "{until}",
         "Once all of it is spent no new workers start, and later clusters end. `dask-sluice usage --by cluster` shows "
         "what it went on; an administrator sets the budget.",
     ),
     ReasonCode.BUDGET_NO_NEW_WORKERS: ReasonText(
-        "no new workers are started, running ones go on: the budget of {scope} is spent, {spent:.2f} of {amount:g} "
+        "no new workers are started, running ones go on: the budget of {scope} is spent, {spent:.2f} of {amount:.2f} "
         "{unit} for the {period} until {until}",
         "Stop what you do not need: what still runs is charged, and clusters end when too much is overspent. An "
         "administrator can raise the budget.",
     ),
     ReasonCode.BUDGET_DRAINING: ReasonText(
-        "this cluster will be ended at {ends}: the budget of {scope} is overspent, {spent:.2f} of {amount:g} {unit} "
+        "this cluster will be ended at {ends}: the budget of {scope} is overspent, {spent:.2f} of {amount:.2f} {unit} "
         "for the {period} until {until}",
         "Save your results now. An administrator can raise the budget.",
     ),
     ReasonCode.BUDGET_SPENT: ReasonText(
-        "ended because the budget of {scope} is overspent: {spent:.2f} of {amount:g} {unit} for the {period} until "
+        "ended because the budget of {scope} is overspent: {spent:.2f} of {amount:.2f} {unit} for the {period} until "
         "{until}",
         "Start a new cluster when the next period has begun, or ask an administrator to raise the budget.",
     ),
