@@ -171,7 +171,7 @@ class LifeOnABudget(Life):
             super().check_rest()
 
 
-LifeOnABudget.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+LifeOnABudget.TestCase.settings = settings(max_examples=max(100, settings().max_examples), stateful_step_count=40)
 TestLifeOnABudget = LifeOnABudget.TestCase
 
 

@@ -86,7 +86,7 @@ class LifeWithLedger(Life):
         assert all(each.ended_at is None or each.ended_at >= each.started_at for each in self.book.values())
 
 
-LifeWithLedger.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+LifeWithLedger.TestCase.settings = settings(max_examples=max(100, settings().max_examples), stateful_step_count=40)
 TestLifeWithLedger = LifeWithLedger.TestCase
 
 
