@@ -20,7 +20,7 @@ def test_what_was_used_is_asked_for_by_dates_times_and_durations(live_server: Li
             report = gateway.usage("cluster", since)
             assert {"cluster": name} in [row.key for row in report.rows]
             assert report.by == ["cluster"]
-        assert gateway.usage(since="2020-01-01", until=date(2020, 2, 1)).rows == []
+        assert gateway.usage(since="2020-01-01", until=date(2020, 2, 1)).rows == ()
         assert name in gateway.usage_csv("cluster")
         assert gateway.usage_csv(focus=True).startswith("AvailabilityZone,BilledCost,")
         with pytest.raises(RequestInvalid, match="must be out of user, group"):
