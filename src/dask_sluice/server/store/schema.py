@@ -15,7 +15,7 @@ from sqlalchemy import create_engine
 from ...wire.errors import BackendUnavailable, SluiceError
 from .tables import metadata
 
-HEAD = "0002"
+HEAD = "0004"
 """The newest migration; a test compares it with the migrations that are there."""
 
 
