@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from dask_sluice.server.backends.fake import World
+from dask_sluice.server.clock import ManualClock
 from dask_sluice.server.model import Caller, ClusterRecord, Grant
 from dask_sluice.server.settings_limits import Ceiling, Limits
 from dask_sluice.wire.errors import LimitExceeded
 from dask_sluice.wire.reasons import ReasonCode
 from dask_sluice.wire.states import ClusterState
 
-from .core import ADA, GRACE, PATIENCE_S, ROOT, Core, end_world, running_core
+from .core import ADA, GRACE, PATIENCE_S, ROOT, Core, end_world, eventually, running_core
 
 
 @pytest.fixture
@@ -111,3 +112,14 @@ async def test_after_a_restart_what_ran_still_counts(tmp_path: Path, world: Worl
         await core.control.scale(GRACE, hers.name, 2)
         record = await until_reason(core, hers.name, ReasonCode.WORKERS_QUEUED)
         assert not record.workers
+
+
+async def test_after_a_restart_who_used_much_is_still_served_later(tmp_path: Path, world: World) -> None:
+    clock = ManualClock()
+    async with running_core(tmp_path, world=world, clock=clock) as core:
+        await core.running(ADA, workers=3)
+        await clock.advance(600)
+    async with running_core(tmp_path, world=world, clock=clock) as core:
+        standing = core.turnstile.admission.standing
+        await eventually(lambda: standing.of("ada", "", clock.now())[1] > 4)
+        assert standing.of("grace", "", clock.now())[1] == 0

@@ -6,13 +6,14 @@ What it gives is a fact in the cluster's next step: a cluster with room starts a
 from __future__ import annotations
 
 import asyncio
+import logging
 from functools import partial
 
-from ..wire.errors import ClusterNotFound
+from ..wire.errors import BackendUnavailable, ClusterNotFound
 from ..wire.reasons import Reason, ReasonCode
 from . import facts
 from .admission import Admission, Block, Demand, demand_of
-from .amounts import DIMENSIONS
+from .amounts import DIMENSIONS, Amounts
 from .clock import Clock
 from .decision import Fact, plain
 from .limits import LimitBook
@@ -20,9 +21,13 @@ from .loop import Loop
 from .model import ClusterRecord, Event
 from .store import Store
 
+log = logging.getLogger(__name__)
+
 TELL_AFTER_S = 1.0
 """Whoever waits longer is told behind which limit, and at which place."""
 TELL_EVERY_S = 5.0
+HALF_LIVES_REMEMBERED = 4
+"""What was used before counts a sixteenth at most."""
 PLACES_TOLD = 100
 """How far down the line places are kept up to date; who stands further back sees an older one."""
 MANY = 50
@@ -36,6 +41,7 @@ class Turnstile:
     def __init__(self, store: Store, loop: Loop, clock: Clock, book: LimitBook) -> None:
         self.admission = Admission(book)
         self._limits = book.limits
+        self._store = store
         self._loop = loop
         self._clock = clock
         self._group: asyncio.TaskGroup | None = None
@@ -50,11 +56,26 @@ class Turnstile:
             self.admission.update(demand_of(record), now)
         try:
             async with asyncio.TaskGroup() as self._group:
+                self._group.create_task(self._remember_what_was_used())
                 self._group.create_task(self._decide_when_due())
                 self._group.create_task(self._tell_who_waits_for_ever())
                 self._decide()
         finally:
             self._group = None
+
+    async def _remember_what_was_used(self) -> None:
+        """By the ledger: a restart must not make those equal who were not."""
+        now = self._clock.now()
+        since = now - HALF_LIVES_REMEMBERED * self._limits.shares.half_life_s
+        try:
+            past = await self._store.intervals(since, now, None, list)
+        except BackendUnavailable as error:
+            log.warning("who used how much lately is not known: %s", error.message)
+            return
+        for each in past:
+            used = Amounts(0, 1, round(1000 * each.cores), each.memory_bytes, each.gpus)
+            until = now if each.ended_at is None else each.ended_at
+            self.admission.standing.remember(each.user, each.group, used.slots, max(since, each.started_at), until, now)
 
     def _changed(self, record: ClusterRecord, _happened: tuple[Event, ...]) -> None:
         now = self._clock.now()
