@@ -6,13 +6,17 @@ The tests themselves skip with the reason where a service is not there (and fail
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
-PACKAGES = {"chromium": "chromium"}
+PACKAGES: dict[str, Callable[[], bool]] = {
+    "chromium": lambda: shutil.which("chromium") is not None,
+    "postgresql": lambda: any(Path("/usr/lib/postgresql").glob("*/bin/initdb")),
+}
 
 
 def main() -> None:
-    missing = [package for command, package in PACKAGES.items() if shutil.which(command) is None]
+    missing = [package for package, is_there in PACKAGES.items() if not is_there()]
     if not missing:
         return
     if os.geteuid() != 0 or not Path("/etc/debian_version").exists():

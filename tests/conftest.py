@@ -15,6 +15,7 @@ import pytest
 from hypothesis import settings
 
 from .live import LiveServer
+from .postgresql import BINARIES, PostgreSQL
 
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 # Machines are shared and slow at times: what an example computes counts, not how long it takes.
@@ -41,6 +42,16 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest
             monkeypatch.delenv(name)
     with dask.config.set({}):
         yield
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """A real PostgreSQL, shared by all tests: they take databases of their own."""
+    if not BINARIES:
+        not_here("PostgreSQL is not installed (Debian: apt-get install postgresql)")
+    server = PostgreSQL()
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")

@@ -22,12 +22,14 @@ from dask_sluice.server.loop import Loop
 from dask_sluice.server.model import Caller, ClusterRecord, Prices
 from dask_sluice.server.policy import Policy
 from dask_sluice.server.policy.hooks import Hooks
+from dask_sluice.server.replica import LEASE_S, Replica
 from dask_sluice.server.routes import Routes
 from dask_sluice.server.settings_leases import Leases
 from dask_sluice.server.settings_limits import Limits
 from dask_sluice.server.settings_schema import Settings, Timeouts
 from dask_sluice.server.settings_usage import Usage
 from dask_sluice.server.store import Store
+from dask_sluice.server.store.engines import Location
 from dask_sluice.server.turnstile import Turnstile
 from dask_sluice.wire.states import ClusterState, WorkerState
 
@@ -48,6 +50,7 @@ class Core:
     turnstile: Turnstile
     changes: Changes
     keeper: BudgetKeeper
+    replica: Replica
 
     async def new(self, caller: Caller = ADA) -> ClusterRecord:
         record, _ = await self.control.create(caller, {}, None)
@@ -91,7 +94,7 @@ class Core:
 
 @asynccontextmanager
 async def running_core(
-    directory: Path,
+    place: Location,
     *,
     dials: Dials | None = None,
     world: World | None = None,
@@ -102,10 +105,16 @@ async def running_core(
     leases: Leases | None = None,
     settings: Settings | None = None,
     usage: Usage | None = None,
+    name: str = "",
+    lease_s: float = LEASE_S,
 ) -> AsyncIterator[Core]:
-    """A core at work; leaving it is like `kill -9`: nothing is ended, nothing is told."""
+    """A core at work; leaving it is like `kill -9`: nothing is ended, nothing is told.
+
+    place  a directory for an SQLite file, or a PostgreSQL database, which several may share
+    name   its name among them
+    """
     clock = clock or SystemClock()
-    store, changes = Store(directory / "sluice.db"), Changes()
+    store, changes = Store(place / "sluice.db" if isinstance(place, Path) else place, name), Changes()
     store.open()
     backend = FakeBackend(world=world, dials=dials, clock=clock)
     routes = Routes(store, b"ticket key")
@@ -123,13 +132,14 @@ async def running_core(
     control = Control(store, policy, backend, changes, clock, hooks=hooks, budgets=keeper)
     backend.call_home_to(links)
     await routes.load()
+    replica = Replica(store, loop, clock, turnstile.lead, lease_s=lease_s)
     started = asyncio.Event()
-    working = asyncio.create_task(loop.run(started))
+    working = asyncio.create_task(replica.run(started))
     try:
         await asyncio.wait([working, asyncio.create_task(started.wait())], return_when=asyncio.FIRST_COMPLETED)
         letting_in = asyncio.create_task(turnstile.run())
         loop.start_task(keeper.run())
-        yield Core(store, backend, loop, links, routes, control, turnstile, changes, keeper)
+        yield Core(store, backend, loop, links, routes, control, turnstile, changes, keeper, replica)
     finally:
         working.cancel()
         letting_in.cancel()

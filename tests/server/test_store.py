@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, event, inspect
+from sqlalchemy import event
 
 from dask_sluice.server.decision import Change
 from dask_sluice.server.model import ClusterRecord, Event, JobRecord, Wanted, WorkerRecord
 from dask_sluice.server.store import Secrets, Store
-from dask_sluice.server.store.schema import HEAD, SchemaUnknown, prepare, upgrade
+from dask_sluice.server.store.engines import Location
 from dask_sluice.wire.errors import BackendUnavailable, ClusterNotFound, IdempotencyConflict
 from dask_sluice.wire.reasons import Reason, ReasonCode
 from dask_sluice.wire.states import ClusterState, WorkerState
@@ -37,8 +37,20 @@ def worker(number: int, state: WorkerState = WorkerState.PENDING) -> WorkerRecor
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    store = Store(tmp_path / "sluice.db")
+async def store(location: Location) -> AsyncIterator[Store]:
+    async with open_store(location) as store:
+        yield store
+
+
+@pytest.fixture
+async def sqlite(tmp_path: Path) -> AsyncIterator[Store]:
+    async with open_store(tmp_path / "sluice.db") as store:
+        yield store
+
+
+@asynccontextmanager
+async def open_store(location: Location) -> AsyncIterator[Store]:
+    store = Store(location)
     store.open()
     yield store
     await store.close()
@@ -51,7 +63,7 @@ async def test_a_record_comes_back_as_it_was(store: Store) -> None:
     assert await store.secrets("ada-1") == SECRETS
 
 
-async def test_a_record_survives_a_restart(store: Store, tmp_path: Path) -> None:
+async def test_a_record_survives_a_restart(store: Store) -> None:
     await store.create(new("ada-1"), SECRETS)
     await store.change("ada-1", lambda r: Change(replace(r, workers=(worker(1), worker(2)))), durable=False)
     before = await store.cluster("ada-1")
@@ -185,65 +197,26 @@ async def test_the_servers_own_keys_are_made_once(store: Store) -> None:
     assert await store.key("ticket", lambda: b"two") == b"one"
 
 
-async def test_a_full_disk_is_said_in_words_and_reading_goes_on(store: Store) -> None:
-    await store.create(new("ada-1"), SECRETS)
-    engine = store._db._durable
+async def test_a_full_disk_is_said_in_words_and_reading_goes_on(sqlite: Store) -> None:
+    await sqlite.create(new("ada-1"), SECRETS)
+    engine = sqlite._db._durable
     engine.dispose()
     event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA max_page_count=1").close())
     with pytest.raises(BackendUnavailable, match=r"cannot write its database .*full"):
         for number in range(100):
-            await store.create(new(f"ada-{number + 2}"), SECRETS)
-    assert (await store.cluster("ada-1")).name == "ada-1"
+            await sqlite.create(new(f"ada-{number + 2}"), SECRETS)
+    assert (await sqlite.cluster("ada-1")).name == "ada-1"
 
 
-async def test_a_read_only_database_is_said_in_words(store: Store) -> None:
-    engine = store._db._durable
+async def test_a_read_only_database_is_said_in_words(sqlite: Store) -> None:
+    engine = sqlite._db._durable
     engine.dispose()
     event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA query_only=ON").close())
     with pytest.raises(BackendUnavailable, match=r"cannot write its database .*readonly"):
-        await store.create(new("ada-1"), SECRETS)
+        await sqlite.create(new("ada-1"), SECRETS)
 
 
-async def test_the_database_is_its_owners_alone(tmp_path: Path, store: Store) -> None:
-    await store.create(new("ada-1"), SECRETS)
+async def test_the_database_is_its_owners_alone(tmp_path: Path, sqlite: Store) -> None:
+    await sqlite.create(new("ada-1"), SECRETS)
     files = await asyncio.to_thread(lambda: [file.stat().st_mode & 0o777 for file in tmp_path.glob("sluice.db*")])
     assert set(files) == {0o600}
-
-
-def test_migrations_and_tables_give_the_same_database(tmp_path: Path) -> None:
-    by_tables, by_migrations = tmp_path / "tables.db", tmp_path / "migrations.db"
-    prepare(by_tables)
-    upgrade(by_migrations)
-    assert _schema(by_tables) == _schema(by_migrations)
-    assert _revision(by_migrations) == _revision(by_tables) == HEAD
-
-
-def test_a_database_of_a_newer_release_is_left_alone(tmp_path: Path) -> None:
-    prepare(tmp_path / "sluice.db")
-    with sqlite3.connect(tmp_path / "sluice.db") as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    connection.close()
-    with pytest.raises(SchemaUnknown, match="newer dask-sluice"):
-        prepare(tmp_path / "sluice.db")
-
-
-def _schema(path: Path) -> object:
-    engine = create_engine(f"sqlite:///{path}")
-    inspector = inspect(engine)
-    found = {
-        table: (
-            [(c["name"], str(c["type"]), c["nullable"], c.get("primary_key")) for c in inspector.get_columns(table)],
-            sorted((i["name"] or "", i["column_names"]) for i in inspector.get_indexes(table)),
-            [(f["constrained_columns"], f["referred_table"], f["options"]) for f in inspector.get_foreign_keys(table)],
-        )
-        for table in inspector.get_table_names()
-    }
-    engine.dispose()
-    return found
-
-
-def _revision(path: Path) -> str:
-    with sqlite3.connect(path) as connection:
-        (revision,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-    connection.close()
-    return str(revision)

@@ -104,7 +104,7 @@ class Server:
         """End them with the clusters, or where we never became ready; else they go on, and so do connections."""
         if not self._ready:
             await self._foundation.supervisor.stop(adopted=False)
-        elif self._asked_to_stop.is_set() and self._settings.on_stop == "stop_clusters":
+        elif self._asked_to_stop.is_set() and self._settings.stops_clusters:
             await self._foundation.supervisor.stop()
 
     async def _start(self, core: Core, web: WebServer, group: asyncio.TaskGroup) -> None:
@@ -118,7 +118,7 @@ class Server:
         core.start_links()
         await core.services.routes.load()
         started = asyncio.Event()
-        self._working = group.create_task(core.loop.run(started))
+        self._working = group.create_task(core.replica.run(started))
         self._serving = group.create_task(web.serve(sockets=[self._foundation.inner]))
         try:
             async with asyncio.timeout(READY_S):
@@ -139,7 +139,7 @@ class Server:
         self._foundation.lock.say(f"at {base_url(self._settings, self._port)}")
 
     async def _stop(self, core: Core, web: WebServer) -> None:
-        if self._settings.on_stop == "stop_clusters":
+        if self._settings.stops_clusters:
             await self._stop_clusters(core.services.control)
         self._stopping.set()
         web.should_exit = True
@@ -147,6 +147,8 @@ class Server:
         self._watching.cancel()
         self._letting_in.cancel()
         self._working.cancel()
+        await asyncio.wait({self._working})
+        await core.replica.leave()
 
     async def _stop_clusters(self, control: Control) -> None:
         """End all clusters, unless that takes too long or someone asks a second time."""

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import socket
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.util import find_spec
+
+from sqlalchemy import make_url
 
 from ..wire.errors import BackendUnavailable
 from .backends.fake import FakeBackend
@@ -33,8 +37,9 @@ from .metrics import Metrics
 from .policy import Policy
 from .policy.checks import refuse_unsupported
 from .policy.hooks import Hooks
+from .replica import Replica
 from .routes import Routes
-from .settings_schema import Settings, Timeouts
+from .settings_schema import Database, Settings, Timeouts
 from .startup import CannotStart
 from .store import Store
 from .store.schema import SchemaUnknown
@@ -50,6 +55,7 @@ class Core:
     loop: Loop
     turnstile: Turnstile
     keeper: BudgetKeeper
+    replica: Replica
     services: Services
 
     def start_links(self) -> None:
@@ -65,7 +71,7 @@ async def build_core(settings: Settings, foundation: Foundation, clock: Clock, s
     agent its orders before anybody who waits is woken.
     """
     places = foundation.places
-    store = open_store(places)
+    store = open_store(settings.database, places)
     backend = make_backend(settings.backend, places)
     routes = Routes(store, await store.key("ticket-key", _random))
     launch = LaunchSettings(server_url=link_base(settings, foundation.supervisor.port))
@@ -117,7 +123,7 @@ async def build_core(settings: Settings, foundation: Foundation, clock: Clock, s
         health=health,
         metrics=Metrics(store, loop, links, routes),
     )
-    return Core(store, backend, loop, turnstile, keeper, services)
+    return Core(store, backend, loop, turnstile, keeper, Replica(store, loop, clock, turnstile.lead), services)
 
 
 def make_policy(settings: Settings, backend: Backend, clock: Clock) -> tuple[Policy, Hooks]:
@@ -129,14 +135,27 @@ def make_policy(settings: Settings, backend: Backend, clock: Clock) -> tuple[Pol
     return policy, hooks
 
 
-def open_store(places: Directories) -> Store:
+def open_store(database: Database, places: Directories) -> Store:
     """The store, open; what it says when it cannot be opened is what keeps the server from starting."""
-    store = Store(places.database)
+    store = Store(places.database) if database.url is None else _shared_store(database.url, database)
     try:
         store.open()
     except (BackendUnavailable, SchemaUnknown) as error:
         raise CannotStart(error.message, hint=error.hint) from error
     return store
+
+
+def _shared_store(address: str, database: Database) -> Store:
+    if find_spec("psycopg") is None:
+        raise CannotStart(
+            "database.url names a PostgreSQL database, but the library for it is not installed",
+            hint="pip install 'dask-sluice[postgresql]'",
+        )
+    url = make_url(address).set(drivername="postgresql+psycopg")
+    if database.password is not None:
+        url = url.set(password=database.password.get_secret_value())
+    # A name for this run only: a server that is started anew shares nothing with its killed predecessor.
+    return Store(url, replica=f"{socket.gethostname()[:60]}-{secrets.token_hex(4)}")
 
 
 def rules(timeouts: Timeouts) -> Rules:
@@ -145,8 +164,12 @@ def rules(timeouts: Timeouts) -> Rules:
 
 
 def link_base(settings: Settings, port: int) -> str:
-    """Where schedulers on this machine dial: through the proxy, so that a restart of the server is nothing to them."""
+    """Where schedulers dial: through the proxy, so that a restart of the server is nothing to them; of several servers
+    the address that leads to any of them.
+    """
     listen = settings.listen
+    if settings.database.url is not None and listen.public_url is not None:
+        return "ws" + listen.public_url.removeprefix("http")
     host = local_address(listen.address)
     # The proxy takes plain HTTP from loopback even where it has a certificate.
     scheme = "wss" if listen.tls_certificate and host == listen.address else "ws"

@@ -14,7 +14,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from ..wire.errors import ClusterNotFound
+from ..wire.errors import BackendUnavailable, ClusterNotFound
 from ..wire.states import ClusterState, WorkerState
 from . import facts
 from .about import now_about
@@ -109,6 +109,8 @@ class Errands:
         async with aclosing(steps):
             async for handle in steps:
                 after = await self._tell(record.name, partial(facts.handle_saved, handle=handle))
+                if after is None:  # ended meanwhile, by another server
+                    self._loop.start_task(self._remove_stray(handle))
                 if after is None or not is_wanted(after, job_id):
                     return
 
@@ -146,37 +148,45 @@ class Errands:
         self._secrets.pop(name, None)
 
     async def recover(self) -> None:
-        """After a restart: adopt what is ours and known, remove what nobody asked for."""
+        """After a server's death: adopt what is ours and known, remove what nobody asked for."""
         try:
             async with asyncio.timeout(RECOVER_TIMEOUT_S):
                 found = await self._backend.recover()
-        except (Unavailable, TimeoutError) as error:
+            # Read after looking: whatever is out there was on the books before it was started.
+            records = {name: await self._unfinished(name) for name in {handle.cluster for handle in found}}
+        except (Unavailable, BackendUnavailable, TimeoutError) as error:
             log.warning("the backend does not say what runs: %s", error or "no answer in time")
             self._loop.start_task(self._recover_later())
             return
         for handle in found:
-            self._recover_one(handle)
+            self._recover_one(records[handle.cluster], handle)
 
-    def resume(self) -> None:
-        """After a restart: tell every cluster, and finish the submits that were cut short."""
-        for name, record in self._loop.records().items():
-            self._loop.start_task(self._tell_and_forget(name, facts.server_restarted))
-            for job in record.jobs:
-                if job.is_out_there and job.running_at is None and is_wanted(record, job.job_id):
-                    self.submit(record, job.job_id)
+    def resume(self, record: ClusterRecord, fact: Fact) -> None:
+        """Tell a cluster that it was left by a server, and finish the submits that were cut short."""
+        self._loop.start_task(self._tell_and_forget(record.name, fact))
+        for job in record.jobs:
+            if job.is_out_there and job.running_at is None and is_wanted(record, job.job_id):
+                self.submit(record, job.job_id)
 
     async def _recover_later(self) -> None:
         await self._clock.sleep(RECOVER_AGAIN_S)
         await self.recover()
 
-    def _recover_one(self, handle: Handle) -> None:
-        record = self._loop.record(handle.cluster)
+    async def _unfinished(self, name: str) -> ClusterRecord | None:
+        """The record of a cluster that has not ended, whoever works on it."""
+        try:
+            record = self._loop.record(name) or await self._store.cluster(name)
+        except ClusterNotFound:
+            return None
+        return None if record.state.is_final else record
+
+    def _recover_one(self, record: ClusterRecord | None, handle: Handle) -> None:
         job = next((j for j in record.jobs if j.job_id == handle.job_id), None) if record else None
         if record is None or job is None or job.ended_at is not None:
             log.warning("removing %s of cluster %s: it is not on our books", handle.job_id, handle.cluster)
             self._loop.start_task(self._remove_stray(handle))
         elif handle not in job.handles:
-            log.info("%s: found %s, which was being started when the server ended", record.name, job.job_id)
+            log.info("%s: found %s, which was being started when a server ended", record.name, job.job_id)
             self._loop.start_task(self._tell_and_forget(record.name, partial(facts.handle_saved, handle=handle)))
 
     async def _remove_stray(self, handle: Handle) -> None:

@@ -135,6 +135,12 @@ def server_restarted(draft: Draft) -> None:
         draft.tell("cluster", "cluster", Reason(ReasonCode.SERVER_RESTARTED))
 
 
+def server_changed(draft: Draft) -> None:
+    """Another server worked on the cluster until now."""
+    if draft.record.state is ClusterState.RUNNING:
+        draft.tell("cluster", "cluster", Reason(ReasonCode.SERVER_CHANGED))
+
+
 def count_failure(draft: Draft, worker: WorkerRecord) -> None:
     """A worker failed. Only one that never stayed counts: a machine lost after a day is no loop."""
     if stayed(draft, worker):

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
-from ..wire.errors import AuthenticationRequired, ClusterNotFound
+from ..wire.errors import AuthenticationRequired, BackendUnavailable, ClusterNotFound
 from ..wire.reasons import ReasonCode
 from ..wire.states import ClusterState, WorkerState
 from . import facts
@@ -61,7 +61,8 @@ class _Link:
     """One connection, and what its agent has been told over it."""
 
     socket: LinkSocket
-    outbox: asyncio.Queue[Mapping[str, Any]] = field(default_factory=asyncio.Queue)
+    outbox: asyncio.Queue[Mapping[str, Any] | None] = field(default_factory=asyncio.Queue)
+    """What to say next; None: nothing more, hang up."""
     told: bool = False
     adaptive: Adaptive | None = None
     wanted: int | None = None
@@ -107,7 +108,7 @@ class Links:
         try:
             await self._welcome(link, record.name)
             await self._listen(link, record.name)
-        except (LinkMisused, TimeoutError) as error:
+        except (LinkMisused, TimeoutError, ClusterNotFound, BackendUnavailable) as error:
             log.warning("%s: link closed: %s", record.name, error or "no hello in time")
         finally:
             self._unlink(link, record.name)
@@ -121,21 +122,25 @@ class Links:
         if message is None:
             raise LinkMisused("it ended before it said hello")
         hello = read_hello(message, name)
+        # What an agent says is of use where the cluster is worked on: so that is where it is linked.
+        await self._loop.take(name)
+        record = self._loop.record(name)
+        if record is None:
+            return  # ended, or taken by another: hang up, and the agent that still lives dials again
         welcome = {"op": "welcome", "report_every_s": REPORT_EVERY_S, "adaptive_every_s": ADAPTIVE_EVERY_S}
         link.outbox.put_nowait(welcome)
         # The newest link counts: the old one is a connection that broke without a word.
         if earlier := self._links.get(name):
-            await earlier.socket.close()
+            earlier.outbox.put_nowait(None)
         self._links[name] = link
         self._loop.sightings.linked(name, hello)
-        if record := self._loop.record(name):
-            self._bring_up_to_date(link, record)
-            if not record.scheduler.host:
-                self._loop.look(name)
+        self._bring_up_to_date(link, record)
+        if not record.scheduler.host:
+            self._loop.look(name)
         self._loop.mark(name)
 
     async def _listen(self, link: _Link, name: str) -> None:
-        while (message := await link.socket.receive()) is not None:
+        while self._links.get(name) is link and (message := await link.socket.receive()) is not None:
             if self._links.get(name) is not link:
                 return
             match message.get("op"):
@@ -162,8 +167,14 @@ class Links:
             log.debug("%s: its agent spoke after its end", name)
 
     def _changed(self, record: ClusterRecord, _happened: tuple[Event, ...]) -> None:
-        if link := self._links.get(record.name):
+        link = self._links.get(record.name)
+        if link is None:
+            return
+        if record.holder == self._store.replica:
             self._bring_up_to_date(link, record)
+        else:  # another server has taken the cluster over: its agent dials again, and whoever answers takes it
+            del self._links[record.name]
+            link.outbox.put_nowait(None)
 
     def _bring_up_to_date(self, link: _Link, record: ClusterRecord) -> None:
         for message in outstanding(link, record):
@@ -179,8 +190,9 @@ class Links:
 
 
 async def _write(link: _Link) -> None:
-    while True:
-        await link.socket.send(await link.outbox.get())
+    while (message := await link.outbox.get()) is not None:
+        await link.socket.send(message)
+    await link.socket.close()
 
 
 def outstanding(link: _Link, record: ClusterRecord) -> list[Mapping[str, Any]]:

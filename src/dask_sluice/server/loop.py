@@ -10,20 +10,22 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ..wire.errors import BackendUnavailable, ClusterNotFound
 from ..wire.states import ClusterState
+from . import facts
 from .about import now_about
 from .backends.protocol import Backend
 from .clock import Clock
-from .decision import Action, Decision, Fact, Rules, Submit
+from .decision import Action, Change, Decision, Draft, Fact, Rules, Submit
 from .errands import Errands
 from .jobs import LaunchSettings
 from .lookout import Lookout
-from .model import ClusterRecord, Event
+from .model import ClusterRecord, Event, Observation
 from .pulse import Pulse
 from .reconcile import reconcile
 from .sightings import Sightings
@@ -40,6 +42,14 @@ ASLEEP_S = 60.0
 """Who wakes up so much later than meant was asleep: a machine that was suspended, a server without a processor."""
 
 
+class NotHeld(Exception):
+    """Another server works on this cluster."""
+
+
+Told = list[tuple[Fact, asyncio.Future[ClusterRecord]]]
+"""Facts, and who waits for each to be written."""
+
+
 @dataclass
 class _Attention:
     """What the loop remembers of one cluster while it lives; only the loop's own steps touch it."""
@@ -49,7 +59,7 @@ class _Attention:
     """The version that the last step left; a later one was written by someone else."""
     marked: bool = True
     working: bool = False
-    facts: list[tuple[Fact, asyncio.Future[ClusterRecord]]] = field(default_factory=list)
+    facts: Told = field(default_factory=list)
     wake_at: float | None = None
     alarm: asyncio.Task[None] | None = None
     failures: int = 0
@@ -112,19 +122,47 @@ class Loop:
     async def happened(self, name: str, fact: Fact) -> ClusterRecord:
         """Write this down and decide what follows; the record once it is on disk.
 
-        raises  ClusterNotFound where no such cluster is at work
+        raises  ClusterNotFound where there is no such cluster, or it has ended
         """
-        return await self.note(name, fact)
+        if name in self._clusters:
+            with suppress(NotHeld):
+                return await self.note(name, fact)
+        return await self._write_down(name, fact)
 
     def note(self, name: str, fact: Fact) -> asyncio.Future[ClusterRecord]:
-        """The same, to be awaited later or never: the fact is in the cluster's next step."""
-        attention = self._clusters.get(name)
-        if attention is None:
-            raise ClusterNotFound(f"no cluster named {name!r} is at work")
+        """The same, to be awaited later or never: the fact is in the cluster's next step.
+
+        raises  from the future: ClusterNotFound, or NotHeld where the cluster goes to another server just now
+        """
         written: asyncio.Future[ClusterRecord] = asyncio.get_running_loop().create_future()
-        attention.facts.append((fact, written))
-        self._work_on(name, attention)
+        if attention := self._clusters.get(name):
+            attention.facts.append((fact, written))
+            self._work_on(name, attention)
+        else:
+            self.start_task(self._note_elsewhere(name, fact, written))
         return written
+
+    async def _note_elsewhere(self, name: str, fact: Fact, written: asyncio.Future[ClusterRecord]) -> None:
+        try:
+            record = await self._write_down(name, fact)
+        except ClusterNotFound as error:
+            _refuse([(fact, written)], error)
+        else:
+            if not written.done():
+                written.set_result(record)
+
+    async def take(self, name: str) -> None:
+        """Work on this cluster from now on, whoever did before.
+
+        raises  ClusterNotFound
+        """
+        if name not in self._clusters:
+            holder = self._store.replica
+            await self._store.change(name, lambda record: Change(replace(record, holder=holder)), durable=False)
+
+    def recover(self) -> None:
+        """Look for what another server, now dead, had started without writing it down."""
+        self.start_task(self._errands.recover())
 
     @property
     def backend_silence(self) -> tuple[float, str] | None:
@@ -150,24 +188,35 @@ class Loop:
     async def _take_up_the_books(self) -> None:
         self.sightings.awake_since = self._clock.now()
         for record in await self._store.clusters(states=UNFINISHED):
-            self._clusters[record.name] = _Attention(record, decided=record.version)
-            self.sightings.unlinked(record.name, self._clock.now())
+            if record.holder == self._store.replica and record.name not in self._clusters:
+                self._clusters[record.name] = _Attention(record, decided=record.version)
+                self.sightings.unlinked(record.name, self._clock.now())
         await self._errands.recover()
-        self._errands.resume()
-        for name in list(self._clusters):
+        for name, attention in list(self._clusters.items()):
+            self._errands.resume(attention.record, facts.server_restarted)
             self.look(name)
             self.mark(name)
 
-    def _changed(self, record: ClusterRecord, _happened: tuple[Event, ...]) -> None:
-        """The store wrote something, by us or by a request."""
-        attention = self._clusters.get(record.name)
+    def _changed(self, record: ClusterRecord, happened: tuple[Event, ...]) -> None:
+        """The store wrote something: we, a request, or another server."""
+        name, attention = record.name, self._clusters.get(record.name)
+        if record.holder != self._store.replica:
+            if attention is not None:
+                self._leave(name, NotHeld(name))
+            return
         if attention is None:
             if record.state.is_final:
                 return
-            attention = self._clusters[record.name] = _Attention(record)
+            attention = self._clusters[name] = _Attention(record)
+            if record.scheduler.job.is_out_there:  # not new: another server had it until now
+                self.sightings.unlinked(name, self._clock.now())
+                self._errands.resume(record, facts.server_changed)
+                self.look(name)
         if record.version >= attention.record.version:
             attention.record = record
-        self._work_on(record.name, attention)
+        if not happened:  # perhaps another server's change, and a job that it had begun to start for us
+            self.look(name)
+        self._work_on(name, attention)
 
     def _work_on(self, name: str, attention: _Attention) -> None:
         if not attention.working and self._group is not None:
@@ -179,56 +228,79 @@ class Loop:
         try:
             while attention.marked or attention.facts or attention.record.version > attention.decided:
                 attention.marked = False
-                facts, attention.facts = attention.facts, []
-                if not await self._try_step(name, attention, facts):
-                    attention.facts = facts + attention.facts
+                told, attention.facts = attention.facts, []
+                if not await self._try_step(name, attention, told):
+                    attention.facts = told + attention.facts
                     return
-                if name not in self._clusters:
+                if self._clusters.get(name) is not attention:
                     return
         finally:
             attention.working = False
 
-    async def _try_step(
-        self, name: str, attention: _Attention, facts: list[tuple[Fact, asyncio.Future[ClusterRecord]]]
-    ) -> bool:
-        """One step, or an alarm to try it again; whether it was taken."""
+    async def _try_step(self, name: str, attention: _Attention, told: Told) -> bool:
+        """One step, or an alarm to try it again; whether it was taken, or is not ours to take."""
         try:
             async with self._slots:
                 self.pulse.began(name, self._clock.now())
-                decision = await self._step(name, [fact for fact, _ in facts])
-        except ClusterNotFound:
-            attention.facts += facts
-            self._leave(name)
+                decision = await self._step(name, [fact for fact, _ in told])
+        except (ClusterNotFound, NotHeld) as error:
+            _refuse(told, error)
+            if self._clusters.get(name) is attention:
+                self._leave(name, error)
             return True
         except BackendUnavailable as error:  # the database cannot be written
-            self._try_again(name, attention, str(error.message))
-            return False
+            return self._try_again(name, attention, told, str(error.message))
         except Exception:  # a fault in one cluster's step must not end the others
             log.exception("%s: a step failed", name)
-            self._try_again(name, attention, "a step failed")
-            return False
+            return self._try_again(name, attention, told, "a step failed")
         finally:
             self.pulse.ended(name)
         attention.failures, attention.decided = 0, decision.record.version
         self.pulse.succeeded(name)
-        for _, written in facts:
+        for _, written in told:
             if not written.done():
                 written.set_result(decision.record)
-        self._follow_up(name, attention, decision)
+        if self._clusters.get(name) is attention:
+            self._follow_up(name, attention, decision)
         return True
 
-    async def _step(self, name: str, facts: list[Fact]) -> Decision:
+    async def _step(self, name: str, told: list[Fact]) -> Decision:
         now = self._clock.now()
         seen = self.sightings.observation(name, now, self._errands.submitting(name))
-        return await self._store.change(
-            name, lambda record: reconcile(record, seen, now, self._rules, facts), durable=False
-        )
+
+        def decide(record: ClusterRecord) -> Decision:
+            # Compared in the transaction that writes: a server that slept through the end of its lease does no harm.
+            if record.holder != self._store.replica:
+                raise NotHeld(name)
+            return reconcile(record, seen, now, self._rules, told)
+
+        return await self._store.change(name, decide, durable=False)
+
+    async def _write_down(self, name: str, fact: Fact) -> ClusterRecord:
+        """Write a fact about a cluster that another server works on; that one decides what follows."""
+
+        def decide(record: ClusterRecord) -> Decision:
+            if record.state.is_final:
+                raise ClusterNotFound(f"cluster {name!r} has ended")
+            now = self._clock.now()
+            draft = Draft(record, Observation(now), now, self._rules)
+            fact(draft)
+            return draft.decision()
+
+        failures = 0
+        while True:
+            try:
+                return (await self._store.change(name, decide, durable=False)).record
+            except BackendUnavailable as error:
+                log.warning("%s: %s; trying again", name, error.message)
+                await self._clock.sleep(_delay(failures))
+                failures += 1
 
     def _follow_up(self, name: str, attention: _Attention, decision: Decision) -> None:
         for action in decision.actions:
             self._act(decision.record, action)
         if decision.record.state.is_final:
-            self._leave(name)
+            self._leave(name, ClusterNotFound(f"cluster {name!r} has ended"))
         else:
             self._set_alarm(name, attention, decision.wake_at)
 
@@ -238,13 +310,18 @@ class Loop:
         else:
             self._errands.remove(record, action.job_id)
 
-    def _try_again(self, name: str, attention: _Attention, why: str) -> None:
-        delay_s = RETRY_S[min(attention.failures, len(RETRY_S) - 1)]
+    def _try_again(self, name: str, attention: _Attention, told: Told, why: str) -> bool:
+        """Whether there is no need to: the cluster is not ours any more."""
+        if self._clusters.get(name) is not attention:
+            _refuse(told, NotHeld(name))
+            return True
+        delay_s = _delay(attention.failures)
         attention.failures += 1
         self.pulse.failed(name, why)
         log.error("%s: %s; trying again in %g s", name, why, delay_s)
         attention.marked = True
         self._set_alarm(name, attention, self._clock.now() + delay_s)
+        return False
 
     def _set_alarm(self, name: str, attention: _Attention, at: float | None) -> None:
         if attention.wake_at == at and attention.alarm is not None:
@@ -261,14 +338,12 @@ class Loop:
             attention.wake_at, attention.alarm = None, None
             self.mark(name)
 
-    def _leave(self, name: str) -> None:
-        """The cluster has ended, or is no more."""
+    def _leave(self, name: str, why: Exception) -> None:
+        """The cluster has ended, or another server works on it."""
         if attention := self._clusters.pop(name, None):
             if attention.alarm is not None:
                 attention.alarm.cancel()
-            for _, written in attention.facts:
-                if not written.done():
-                    written.set_exception(ClusterNotFound(f"cluster {name!r} has ended"))
+            _refuse(attention.facts, why)
         self.sightings.forget(name)
         self._errands.forget(name)
         self.pulse.left(name)
@@ -281,3 +356,13 @@ class Loop:
             if self._clock.now() > before + ASLEEP_S:
                 log.warning("the server was asleep for %.0f s", self._clock.now() - before)
                 self.sightings.awake_since = self._clock.now()
+
+
+def _refuse(told: Told, why: Exception) -> None:
+    for _, written in told:
+        if not written.done():
+            written.set_exception(why)
+
+
+def _delay(failures: int) -> float:
+    return RETRY_S[min(failures, len(RETRY_S) - 1)]

@@ -203,6 +203,8 @@ class ClusterRecord:
     ended_at: float | None = None
     budget: BudgetMark | None = None
     """How the budgets stand that it draws on; None while that was never worth a word."""
+    holder: str = ""
+    """The replica that works on it; empty where there is only one server."""
 
     @property
     def name(self) -> str:

@@ -56,6 +56,17 @@ def _host_and_port(value: str) -> str:
     return value
 
 
+def _database_url(value: str) -> str:
+    scheme, _, rest = value.partition("://")
+    if scheme != "postgresql" or not rest:
+        raise ValueError(
+            "must be an address such as 'postgresql://sluice@db.example.org/sluice'; leave it out for an SQLite file"
+        )
+    if re.match(r"[^/?@]*:[^/?@]*@", rest):
+        raise ValueError("must not hold the password, since addresses are shown in logs: it has a key of its own")
+    return value
+
+
 def _hash(value: SecretStr) -> SecretStr:
     if not is_hash(value.get_secret_value()):
         raise ValueError("must be the hash of a password, as `dask-sluice hash-password` prints it")
@@ -113,6 +124,22 @@ class Listen(Section):
     def _certificate_with_key(self) -> Self:
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key belong together: give both or neither")
+        return self
+
+
+class Database(Section):
+    """Where clusters are on record."""
+
+    url: Annotated[str, AfterValidator(_database_url)] | None = None
+    """Address of a PostgreSQL database, `postgresql://user@host:5432/name`, which several servers may share; needs the
+    extra `postgresql`. Null: an SQLite file in the data directory, for one server."""
+    password: SecretStr | None = None
+    """Password of the database's user. Null: as PostgreSQL's own library finds it, from `~/.pgpass` for one."""
+
+    @model_validator(mode="after")
+    def _password_for_something(self) -> Self:
+        if self.password is not None and self.url is None:
+            raise ValueError("a password needs a url: the SQLite file has none")
         return self
 
 
@@ -242,6 +269,8 @@ class Settings(Section):
     """Where the server is reached."""
     data_dir: AnchoredPath | None = None
     """Folder for the database, the login token, logs and clusters' files. Null: the account's usual place for data."""
+    database: Database = Database()
+    """Where clusters are on record."""
     authenticator: Authenticator = Authenticator()
     """Who may come in."""
     backend: Backend = Backend()
@@ -262,10 +291,11 @@ class Settings(Section):
     """How long things may take."""
     usage: Usage = Usage()
     """What using the machines costs, and who may spend how much."""
-    on_stop: Literal["stop_clusters", "keep_clusters"] = "stop_clusters"
+    on_stop: Literal["stop_clusters", "keep_clusters"] | None = None
     """What becomes of running clusters when the server is asked to stop. `stop_clusters` leaves nothing behind, as one
     expects of a server started in a terminal; `keep_clusters` lets them compute on, and the next start finds them
-    again. A server that is killed always leaves them running."""
+    again. Null: `stop_clusters`, but `keep_clusters` where servers share a database, since another one looks after
+    them. A server that is killed always leaves them running."""
     metrics: Metrics = Metrics()
     """Who may read the metrics."""
     health: Health = Health()
@@ -275,3 +305,25 @@ class Settings(Section):
     `dask-sluice drain`."""
     log: Log = Log()
     """What is written to standard error."""
+
+    @property
+    def stops_clusters(self) -> bool:
+        """Whether all clusters end with this server."""
+        return self.on_stop != "keep_clusters" and self.database.url is None
+
+    @model_validator(mode="after")
+    def _a_shared_database_for_shared_places(self) -> Self:
+        if self.database.url is not None and self.backend.kind == "local":
+            raise ValueError(
+                "database.url is for servers that share their clusters, but those of backend 'local' are processes of"
+                " one machine: leave database.url out, or choose another backend"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _no_server_ends_the_others_clusters(self) -> Self:
+        if self.database.url is not None and self.on_stop == "stop_clusters":
+            raise ValueError(
+                "on_stop 'stop_clusters' would end the clusters of all servers that share the database: leave it out"
+            )
+        return self

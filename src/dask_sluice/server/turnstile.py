@@ -17,7 +17,7 @@ from .amounts import DIMENSIONS, Amounts
 from .clock import Clock
 from .decision import Fact, plain
 from .limits import LimitBook
-from .loop import Loop
+from .loop import Loop, NotHeld
 from .model import ClusterRecord, Event
 from .store import Store
 
@@ -45,6 +45,9 @@ class Turnstile:
         self._loop = loop
         self._clock = clock
         self._group: asyncio.TaskGroup | None = None
+        self._leads = not store.replica
+        self._told: dict[str, Reason] = {}
+        """What those wait for on whose clusters other servers work."""
         self._alarm_at: float | None = None
         self._decision_due = asyncio.Event()
         store.on_change(self._changed)
@@ -77,17 +80,23 @@ class Turnstile:
             until = now if each.ended_at is None else each.ended_at
             self.admission.standing.remember(each.user, each.group, used.slots, max(since, each.started_at), until, now)
 
+    def lead(self, leads: bool) -> None:
+        """Of several servers one decides, for all of them: whether it is this one."""
+        self._leads = leads
+        self._look()
+
     def _changed(self, record: ClusterRecord, _happened: tuple[Event, ...]) -> None:
         now = self._clock.now()
         if record.state.is_final:
             self.admission.forget(record.name, now)
+            self._told.pop(record.name, None)
         else:
             self.admission.update(demand_of(record), now)
         self._look()
 
     def _look(self) -> None:
         """Decide at once, so that what has room starts with the very next step; where a crowd waits, soon."""
-        if self._group is None or not self.admission.waiting:
+        if self._group is None or not self._leads or not self.admission.waiting:
             return
         if self.admission.waiting < MANY:
             self._decide()
@@ -102,6 +111,8 @@ class Turnstile:
             await self._clock.sleep(GATHER_S)
 
     def _decide(self) -> None:
+        if not self._leads:
+            return
         granted, wake_at = self.admission.decide(self._clock.now())
         for name, grant in granted.items():
             self._note(name, partial(facts.granted, grant=grant))
@@ -117,14 +128,16 @@ class Turnstile:
 
     def _note(self, name: str, fact: Fact) -> None:
         def written(done: asyncio.Future[ClusterRecord]) -> None:
-            if not done.cancelled() and done.exception() is None:
-                self.admission.settled(name, self._clock.now())
+            now, error = self._clock.now(), None if done.cancelled() else done.exception()
+            if isinstance(error, NotHeld):  # it goes to another server just now: tell that one
+                self._note(name, fact)
+            elif isinstance(error, ClusterNotFound):
+                self.admission.forget(name, now)
+            elif not done.cancelled():
+                self.admission.settled(name, now)
                 self._look()
 
-        try:
-            self._loop.note(name, fact).add_done_callback(written)
-        except ClusterNotFound:
-            self.admission.forget(name, self._clock.now())
+        self._loop.note(name, fact).add_done_callback(written)
 
     async def _tell_who_waits_for_ever(self) -> None:
         while True:
@@ -135,14 +148,15 @@ class Turnstile:
 
     def _tell_who_waits(self) -> None:
         now = self._clock.now()
-        if not self.admission.waiting:
+        if not self._leads or not self.admission.waiting:
             return
         for place, name in enumerate(self.admission.line(now)[:PLACES_TOLD], start=1):
             demand, block, record = self.admission.demand(name), self.admission.why(name), self._loop.record(name)
-            if demand is None or block is None or record is None or demand.since + TELL_AFTER_S > now:
+            if demand is None or block is None or demand.since + TELL_AFTER_S > now:
                 continue
             reason = self._reason(demand, block, place)
-            if reason != record.reason:
+            if reason != (record.reason if record else self._told.get(name)):
+                self._told[name] = reason
                 self._note(name, partial(facts.queued, reason=reason))
 
     def _reason(self, demand: Demand, block: Block, place: int) -> Reason:

@@ -66,6 +66,7 @@ class ReasonCode(str, Enum):
     BUDGET_DRAINING = "budget_draining"
     BUDGET_SPENT = "budget_spent"
     BUDGET_RENEWED = "budget_renewed"
+    SERVER_CHANGED = "server_changed"
 
     def __str__(self) -> str:
         return self.value
@@ -196,6 +197,7 @@ CATALOGUE: Mapping[ReasonCode, ReasonText] = {
         "Start a new cluster when the next period has begun, or ask an administrator to raise the budget.",
     ),
     ReasonCode.BUDGET_RENEWED: ReasonText("the budget of {scope} allows new workers again"),
+    ReasonCode.SERVER_CHANGED: ReasonText("looked after by another server from now on"),
 }
 
 

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
-from ...wire.errors import AuthenticationRequired
+from ...wire.errors import AuthenticationRequired, BackendUnavailable
 from ...wire.launch import SchedulerLaunch, WorkerLaunch
 from ...wire.reasons import Reason
 from ..clock import Clock, SystemClock
@@ -87,12 +87,15 @@ class World:
     things: dict[str, Thing] = field(default_factory=dict)
     agents: dict[str, FakeAgent] = field(default_factory=dict)
     watchers: list[asyncio.Queue[str | None]] = field(default_factory=list)
-    dial: Dial | None = None
-    """How agents reach the server; None: they do not call home."""
+    doors: list[Dial] = field(default_factory=list)
+    """How agents reach the servers that are there; without any they do not call home."""
 
     async def call_home(self, launch: SchedulerLaunch) -> Line | None:
-        """Reach whatever server is there now."""
-        return await self.dial(launch) if self.dial is not None else None
+        """Reach a server, each time the next one, as through a load balancer."""
+        if not self.doors:
+            return None
+        self.doors.append(self.doors.pop(0))
+        return await self.doors[-1](launch)
 
     def changed(self, cluster: str) -> None:
         for watcher in self.watchers:
@@ -126,12 +129,14 @@ class FakeBackend:
         self.submits: list[str] = []
         self._closing: list[asyncio.Queue[str | None]] = []
         self._serving: set[asyncio.Task[None]] = set()
+        self._door: Dial | None = None
 
     async def start(self) -> None:
         pass
 
     async def close(self) -> None:
-        self.world.dial = None
+        if self._door in self.world.doors:
+            self.world.doors.remove(self._door)
         for serving in self._serving:
             serving.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
@@ -212,18 +217,23 @@ class FakeBackend:
     def call_home_to(self, links: TakesLinks) -> None:
         """Let agents, those that run now and later ones, reach this server in memory."""
 
-        async def dial(launch: SchedulerLaunch) -> Line | None:
+        async def answer(launch: SchedulerLaunch, line: Line) -> None:
             try:
-                record = await links.admit(launch["cluster"], launch["link_token"])
-            except AuthenticationRequired:
-                return None
+                await links.serve(line, await links.admit(launch["cluster"], launch["link_token"]))
+            except (AuthenticationRequired, BackendUnavailable):
+                pass
+            finally:
+                await line.close()
+
+        async def dial(launch: SchedulerLaunch) -> Line | None:
             ours, theirs = memory_lines()
-            serving = asyncio.create_task(links.serve(ours, record))
+            serving = asyncio.create_task(answer(launch, ours))
             self._serving.add(serving)
             serving.add_done_callback(self._serving.discard)
             return theirs
 
-        self.world.dial = dial
+        self._door = dial
+        self.world.doors.append(dial)
 
     def kill(self, job_id: str, exit_code: int = -9) -> None:
         """End a job from outside, as a fault would."""

@@ -26,14 +26,15 @@ def cluster_row(record: ClusterRecord) -> dict[str, Any]:
         "version": record.version,
         "created_at": record.created_at,
         "ended_at": record.ended_at,
-        "document": _CLUSTER.dump_json(replace(record, workers=())).decode(),
+        "holder": record.holder,
+        "document": _CLUSTER.dump_json(replace(record, workers=(), holder="")).decode(),
     }
 
 
-def cluster_from(document: str, workers: Sequence[str]) -> ClusterRecord:
-    """A record from its document and those of its workers."""
-    record = _CLUSTER.validate_json(document)
-    return replace(record, workers=tuple(_WORKER.validate_json(worker) for worker in workers))
+def cluster_from(row: Row[Any], workers: Sequence[str]) -> ClusterRecord:
+    """A record from its row and the documents of its workers."""
+    record = _CLUSTER.validate_json(row.document)
+    return replace(record, holder=row.holder, workers=tuple(_WORKER.validate_json(worker) for worker in workers))
 
 
 def worker_row(cluster: str, worker: WorkerRecord) -> dict[str, Any]:

@@ -11,13 +11,14 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Select, and_, delete, func, insert, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import Connection, Select, Table, and_, delete, func, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
 
 from ...wire.errors import ClusterNotFound, IdempotencyConflict
 from ...wire.states import ClusterState
@@ -27,6 +28,9 @@ from ..limits import Bound, too_many_clusters
 from ..model import ClusterRecord, Event, WorkerRecord
 from . import documents, schema, usage
 from .database import Database
+from .engines import Location
+from .replicas import Replicas
+from .signals import announce, hear, lead
 from .tables import clusters, events, keys, requests, secrets, workers
 
 log = logging.getLogger(__name__)
@@ -36,6 +40,9 @@ NAMES_AT_ONCE = 500
 
 C = TypeVar("C", bound=Change)
 T = TypeVar("T")
+
+OWNER_LOCK = 7_582_484
+"""Of PostgreSQL's advisory locks, those for taking turns at what concerns one owner."""
 
 
 @dataclass(frozen=True)
@@ -54,22 +61,32 @@ class Secrets:
 
 
 Listener = Callable[[ClusterRecord, tuple[Event, ...]], None]
-"""Told of every change and its events, on the event loop, right after it was written."""
+"""Told of every change and its events, on the event loop, right after it was written; of another server's
+change with the record as it now is, and no events: each event is told on the server that wrote it."""
 
 
 class Store:
-    """Clusters, their workers, events and secrets in one SQLite file."""
+    """Clusters, their workers, events and secrets in one database.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    replica  This server's name among those that share a PostgreSQL; empty with SQLite, which one server has alone.
+    """
+
+    def __init__(self, location: Location, replica: str = "") -> None:
+        self.replica = replica
+        self._location = location
         self._database: Database | None = None
         self._listeners: list[Listener] = []
         self._timers: list[Callable[[float], Any]] = []
 
     def open(self) -> None:
         """Bring the schema up to date and connect; blocking."""
-        schema.prepare(self._path)
-        self._database = Database(self._path)
+        schema.prepare(self._location)
+        self._database = Database(self._location)
+
+    @property
+    def replicas(self) -> Replicas:
+        """Who of several servers works on what."""
+        return Replicas(self._db, self.replica)
 
     async def close(self) -> None:
         if self._database is not None:
@@ -100,6 +117,7 @@ class Store:
         raises       IdempotencyConflict where the key was used for another request, LimitExceeded
         """
         owner = change.record.spec.owner
+        change = replace(change, record=replace(change.record, holder=self.replica))
 
         def work(connection: Connection) -> tuple[ClusterRecord, bool]:
             if idempotency is not None and (name := _earlier(connection, owner, *idempotency)):
@@ -109,6 +127,7 @@ class Store:
             if most is not None:
                 _check_room(connection, owner, most)
             _insert_cluster(connection, change)
+            announce(connection, self.replica, change.record.name)
             connection.execute(insert(secrets).values(cluster=change.record.name, **secret.row()))
             if idempotency is not None:
                 key, digest = idempotency
@@ -117,7 +136,16 @@ class Store:
                 )
             return change.record, True
 
-        return await self._write(work, lambda result: change if result[1] else None, durable=True)
+        def written(result: tuple[ClusterRecord, bool]) -> Change | None:
+            return change if result[1] else None
+
+        try:
+            return await self._write(work, written, durable=True, key=change.record.name)
+        except IntegrityError:
+            if idempotency is None:
+                raise
+            # The same request reached another thread or server at the same time: now its cluster is there.
+            return await self._write(work, written, durable=True, key=change.record.name)
 
     async def change(self, name: str, decide: Callable[[ClusterRecord], C], *, durable: bool) -> C:
         """What `decide` made of the record; its record and events are written, with the next version.
@@ -128,15 +156,19 @@ class Store:
         """
 
         def work(connection: Connection) -> tuple[C, bool]:
-            before = _load(connection, name)
+            before = _load(connection, name, to_change=True)
             change = decide(before)
             if change.record == before and not change.events:
                 return change, False
             change = replace(change, record=replace(change.record, version=before.version + 1))
             _save(connection, before, change)
+            announce(connection, self.replica, name)
             return change, True
 
-        change, _ = await self._write(work, lambda result: result[0] if result[1] else None, durable=durable)
+        def written(result: tuple[C, bool]) -> Change | None:
+            return result[0] if result[1] else None
+
+        change, _ = await self._write(work, written, durable=durable, key=name)
         return change
 
     async def cluster(self, name: str) -> ClusterRecord:
@@ -147,7 +179,7 @@ class Store:
         self, owner: str | None = None, states: Sequence[ClusterState] | None = None
     ) -> list[ClusterRecord]:
         """Records, newest first; None: of all owners, in all states."""
-        query = select(clusters.c.name, clusters.c.document).order_by(clusters.c.created_at.desc(), clusters.c.name)
+        query = RECORDS.order_by(clusters.c.created_at.desc(), clusters.c.name)
         if owner is not None:
             query = query.where(clusters.c.owner == owner)
         if states is not None:
@@ -196,7 +228,7 @@ class Store:
         """The server's own key of this name: the stored one, or a fresh one that is now stored."""
 
         def work(connection: Connection) -> bytes:
-            connection.execute(upsert(keys).values(name=name, value=fresh()).on_conflict_do_nothing())
+            connection.execute(_upsert(connection, keys).values(name=name, value=fresh()).on_conflict_do_nothing())
             return bytes(connection.execute(select(keys.c.value).where(keys.c.name == name)).scalar_one())
 
         return await self._db.write(work, durable=True)
@@ -211,9 +243,11 @@ class Store:
         """Note it; None: forget it."""
 
         def work(connection: Connection) -> None:
-            connection.execute(delete(keys).where(keys.c.name == name))
-            if value is not None:
-                connection.execute(insert(keys).values(name=name, value=value))
+            if value is None:
+                connection.execute(delete(keys).where(keys.c.name == name))
+                return
+            row = _upsert(connection, keys).values(name=name, value=value)
+            connection.execute(row.on_conflict_do_update(index_elements=["name"], set_={"value": value}))
 
         await self._db.write(work, durable=True)
 
@@ -256,6 +290,42 @@ class Store:
 
         return await self._db.write(work, durable=True)
 
+    async def news(self) -> AsyncGenerator[str | None]:
+        """Names of clusters as other servers change them; first None, once nothing is missed any more.
+
+        raises  BackendUnavailable when the connection breaks
+        """
+        if not isinstance(self._location, Path):
+            async for name in hear(self._location, self.replica):
+                yield name
+
+    async def leadership(self) -> AsyncGenerator[None]:
+        """Yields once this server leads those that share the database, for as long as the connection lasts.
+
+        raises  BackendUnavailable when the connection breaks: another may lead from then on
+        """
+        if not isinstance(self._location, Path):
+            async for _ in lead(self._location):
+                yield
+
+    async def tell(self, names: Sequence[str]) -> None:
+        """Tell the listeners of these clusters as they are now: another server has changed them."""
+
+        def load(connection: Connection, theirs: list[str]) -> list[ClusterRecord]:
+            return _load_many(connection, RECORDS.where(clusters.c.name.in_(theirs)))
+
+        def tell(records: Iterable[ClusterRecord]) -> None:
+            for record in records:
+                self._tell(record, ())
+
+        for start in range(0, len(names), NAMES_AT_ONCE):
+            await self._db.read_in_order(names[start : start + NAMES_AT_ONCE], load, tell)
+
+    async def names(self, ended_after: float) -> list[str]:
+        """Clusters that have not ended, or after that time only."""
+        query = select(clusters.c.name).where(or_(clusters.c.ended_at.is_(None), clusters.c.ended_at > ended_after))
+        return list(await self._db.read(lambda connection: connection.execute(query).scalars().all()))
+
     @property
     def _db(self) -> Database:
         if self._database is None:
@@ -263,24 +333,35 @@ class Store:
         return self._database
 
     async def _write(
-        self, work: Callable[[Connection], T], written: Callable[[T], Change | None], *, durable: bool
+        self, work: Callable[[Connection], T], written: Callable[[T], Change | None], *, durable: bool, key: str
     ) -> T:
         """Write, then tell the listeners; both happen even if whoever asked has gone away meanwhile."""
 
         async def write_and_tell() -> T:
             began = time.perf_counter()
-            result = await self._db.write(work, durable=durable)
+            result = await self._db.write(work, durable=durable, key=key)
             for timer in self._timers:
                 timer(time.perf_counter() - began)
             if change := written(result):
                 for event in change.events if log.isEnabledFor(logging.DEBUG) else ():
                     sentence = event.reason.sentence.partition("\n")[0]
                     log.debug("%s: %s: %s", event.cluster, event.subject, sentence)
-                for listener in self._listeners:
-                    listener(change.record, change.events)
+                self._tell(change.record, change.events)
             return result
 
         return await asyncio.shield(write_and_tell())
+
+    def _tell(self, record: ClusterRecord, happened: tuple[Event, ...]) -> None:
+        for listener in self._listeners:
+            listener(record, happened)
+
+
+RECORDS = select(clusters.c.name, clusters.c.document, clusters.c.holder)
+
+
+def _upsert(connection: Connection, table: Table) -> Any:
+    """An INSERT that can say what to do where the row is there already: each database has its own."""
+    return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
 
 
 def _not_found(name: str) -> ClusterNotFound:
@@ -303,27 +384,35 @@ def _earlier(connection: Connection, owner: str, key: str, digest: str) -> str |
 
 def _check_room(connection: Connection, owner: str, most: Bound) -> None:
     """Counted where it is written, so that two requests at once cannot both take the last place."""
+    _take_turn(connection, owner)
     theirs = and_(clusters.c.owner == owner, clusters.c.ended_at.is_(None))
     used = connection.execute(select(func.count()).select_from(clusters).where(theirs)).scalar_one()
     if used >= most.most:
         raise too_many_clusters(owner, used, most)
 
 
-def _load(connection: Connection, name: str) -> ClusterRecord:
-    found = _load_many(connection, select(clusters.c.name, clusters.c.document).where(clusters.c.name == name))
+def _take_turn(connection: Connection, owner: str) -> None:
+    """Let no other transaction write events of this owner, or count their clusters, until this one ends."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(OWNER_LOCK, func.hashtext(owner))))
+
+
+def _load(connection: Connection, name: str, *, to_change: bool = False) -> ClusterRecord:
+    """The record. To change it, its row is locked: what is read stays true until the transaction ends."""
+    found = _load_many(connection, RECORDS.where(clusters.c.name == name), to_change=to_change)
     if not found:
         raise _not_found(name)
     return found[0]
 
 
-def _load_many(connection: Connection, query: Select[Any]) -> list[ClusterRecord]:
-    rows = connection.execute(query).all()
+def _load_many(connection: Connection, query: Select[Any], *, to_change: bool = False) -> list[ClusterRecord]:
+    rows = connection.execute(query.with_for_update() if to_change else query).all()
     theirs: dict[str, list[str]] = {row.name: [] for row in rows}
     names = query.order_by(None).with_only_columns(clusters.c.name)
     kept = select(workers.c.cluster, workers.c.document).where(workers.c.cluster.in_(names), workers.c.kept)
     for cluster, document in connection.execute(kept.order_by(workers.c.number)) if rows else ():
         theirs[cluster].append(document)
-    return [documents.cluster_from(row.document, theirs[row.name]) for row in rows]
+    return [documents.cluster_from(row, theirs[row.name]) for row in rows]
 
 
 def _insert_cluster(connection: Connection, change: Change) -> None:
@@ -339,7 +428,7 @@ def _save(connection: Connection, before: ClusterRecord, change: Change) -> None
     was = {worker.name: worker for worker in before.workers}
     changed = [documents.worker_row(after.name, w) for w in after.workers if was.pop(w.name, None) != w]
     if changed:
-        statement = upsert(workers)
+        statement = _upsert(connection, workers)
         new = {"document": statement.excluded.document, "kept": statement.excluded.kept}
         connection.execute(statement.on_conflict_do_update(index_elements=["cluster", "number"], set_=new), changed)
     # Whoever is left in `was` is no longer part of the record.
@@ -353,4 +442,6 @@ def _save(connection: Connection, before: ClusterRecord, change: Change) -> None
 def _insert_events(connection: Connection, change: Change) -> None:
     rows = [documents.event_row(event, change.record.spec.owner) for event in change.events]
     if rows:
+        # Whoever follows an owner's events remembers the last id: a lower one must not appear after it.
+        _take_turn(connection, change.record.spec.owner)
         connection.execute(insert(events), rows)

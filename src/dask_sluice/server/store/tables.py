@@ -37,8 +37,11 @@ clusters = Table(
     Column("created_at", Float, nullable=False),
     Column("ended_at", Float),
     Column("document", Text, nullable=False),
+    # The replica that works on it; empty where there is only one server.
+    Column("holder", String(80), nullable=False, server_default=""),
     Index("ix_clusters_owner_state", "owner", "state"),
     Index("ix_clusters_state", "state"),
+    Index("ix_clusters_holder", "ended_at", "holder"),
 )
 
 workers = Table(
@@ -117,4 +120,13 @@ intervals = Table(
     Index("ix_intervals_ended", "ended_at"),
     Index("ix_intervals_owner", "owner", "ended_at"),
     Index("ix_intervals_group", "group_name", "ended_at"),
+)
+
+# One row for each living server. A lease is the replica's, not the cluster's: renewing it costs the same with
+# ten thousand clusters as with one (docs/decisions/0008-leases-of-replicas.md).
+replicas = Table(
+    "replicas",
+    metadata,
+    Column("name", String(80), primary_key=True),
+    Column("lease_until", Float, nullable=False),
 )

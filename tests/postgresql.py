@@ -1,0 +1,72 @@
+"""A real PostgreSQL for tests: Debian's package, on a directory and a Unix socket of its own, ended afterwards."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import psycopg
+from sqlalchemy import URL
+
+BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+ACCOUNT = "postgres" if os.geteuid() == 0 else None
+"""It refuses to run as root."""
+UNSAFE = "-c fsync=off -c full_page_writes=off -c listen_addresses='' -c max_connections=200"
+
+
+class PostgreSQL:
+    """One server; each test gets a database of its own."""
+
+    def __init__(self) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="sluice-pg-"))
+        if ACCOUNT:
+            shutil.chown(self.directory, ACCOUNT, ACCOUNT)
+        self._numbers = itertools.count()
+        try:
+            self._run("initdb", "--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C")
+            self.start()
+        except BaseException:
+            shutil.rmtree(self.directory)
+            raise
+
+    def start(self) -> None:
+        self._run("pg_ctl", "start", "-w", "-s", "-l", f"{self.directory}/log", "-o", f"{UNSAFE} -k {self.directory}")
+
+    def kill(self) -> None:
+        """End it as a crash would; `start` again recovers what was written."""
+        self._run("pg_ctl", "stop", "-w", "-s", "-m", "immediate")
+
+    def close(self) -> None:
+        try:
+            self.kill()
+        finally:
+            shutil.rmtree(self.directory)
+
+    def new_database(self) -> URL:
+        """A fresh, empty database."""
+        name = f"test_{next(self._numbers)}"
+        self.execute(f"CREATE DATABASE {name}")
+        return URL.create("postgresql+psycopg", "postgres", database=name, query={"host": str(self.directory)})
+
+    def execute(self, statement: str) -> None:
+        """Say something to the server itself, outside of any transaction."""
+        with psycopg.connect(host=str(self.directory), user="postgres", autocommit=True) as connection:
+            connection.execute(statement)
+
+    def _run(self, command: str, *arguments: str) -> None:
+        path = BINARIES[-1] / command
+        done = subprocess.run(
+            [path, "-D", self.directory / "data", *arguments],
+            user=ACCOUNT,
+            cwd=self.directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if command == "initdb" else subprocess.DEVNULL,
+            stderr=subprocess.STDOUT if command == "initdb" else subprocess.DEVNULL,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout or (self.directory / "log").read_text()
