@@ -13,8 +13,9 @@ from dask_sluice.server.backends.fake import Dials, JobDials
 from dask_sluice.server.clock import ManualClock
 from dask_sluice.server.decision import Change
 from dask_sluice.server.replica import LEASE_S, RENEWALS
+from dask_sluice.server.settings_limits import Ceiling, Limits
 from dask_sluice.server.store.tables import clusters
-from dask_sluice.wire.errors import BackendUnavailable
+from dask_sluice.wire.errors import BackendUnavailable, LimitExceeded
 from dask_sluice.wire.reasons import ReasonCode
 from dask_sluice.wire.states import ClusterState
 
@@ -167,6 +168,36 @@ async def test_what_was_started_for_a_cluster_that_ended_elsewhere_is_removed(po
         await clock.advance(1)
         await eventually(lambda: bool(fleet.world.things))
         await eventually(lambda: fleet.alive() == [])
+
+
+async def test_limits_hold_over_all_servers_and_outlive_the_one_that_counts(postgresql: PostgreSQL) -> None:
+    limits = Limits(site=Ceiling(workers=4))
+    async with fleet_of(3, postgresql.new_database(), limits=limits, lease_s=0.5) as fleet:
+        records = [await core.running() for core in fleet.cores.values()]
+        for core, record in zip(fleet.cores.values(), records, strict=True):
+            await core.control.scale(ADA, record.name, 3)
+        await eventually(lambda: len(workers_of(fleet)) == 4)
+        (leader,) = [core for core in fleet.cores.values() if core.turnstile._leads]
+        await fleet.kill(leader)
+        await eventually(lambda: any(core.turnstile._leads for core in fleet.cores.values()))
+        core = next(iter(fleet.cores.values()))
+        await core.control.scale(ADA, records[0].name, 0)
+        await core.control.scale(ADA, records[1].name, 1)
+        await core.until_workers(records[2].name, 3)
+        await core.until_workers(records[1].name, 1)
+        assert len(workers_of(fleet)) == 4
+
+
+async def test_the_clusters_of_a_user_are_counted_over_all_servers(postgresql: PostgreSQL) -> None:
+    limits = Limits(user=Ceiling(clusters=2))
+    async with fleet_of(3, postgresql.new_database(), limits=limits) as fleet:
+        asked = (core.new() for core in fleet.cores.values() for _ in range(4))
+        made = await asyncio.gather(*asked, return_exceptions=True)
+        assert [isinstance(each, LimitExceeded) for each in made].count(False) == 2
+
+
+def workers_of(fleet: Fleet) -> list[str]:
+    return [job for job in fleet.alive() if not job.endswith("-scheduler")]
 
 
 # -- deaths
