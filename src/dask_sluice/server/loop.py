@@ -274,7 +274,9 @@ class Loop:
                 raise NotHeld(name)
             return reconcile(record, seen, now, self._rules, told)
 
-        return await self._store.change(name, decide, durable=False)
+        attention = self._clusters.get(name)
+        known = attention.record if attention is not None else None
+        return await self._store.change(name, decide, durable=False, known=known)
 
     async def _write_down(self, name: str, fact: Fact) -> ClusterRecord:
         """Write a fact about a cluster that another server works on; that one decides what follows."""

@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from ...wire.errors import BackendUnavailable
 from .engines import Location, name_of, open_engines
+from .gathering import Gathered
 
 T = TypeVar("T")
 
@@ -35,6 +36,7 @@ class Database:
         self._durable, self._quick, self._reader = engines.durable, engines.quick, engines.reader
         # One thread each: what is written for one key is written in order, and waits for no lock of ours.
         self._lanes = [ThreadPoolExecutor(1, thread_name_prefix="store-write") for _ in range(engines.writers)]
+        self._gathered = Gathered(self._lanes[0], engines) if engines.gathers else None
         self._reading = ThreadPoolExecutor(engines.readers, thread_name_prefix="store-read")
 
     async def write(self, work: Callable[[Connection], T], *, durable: bool, key: str = "") -> T:
@@ -44,7 +46,14 @@ class Database:
                  not): right for what can be found out again by looking, and several times as fast.
         key      What it is about, a cluster's name. Work of one key is done in the order of the calls.
         """
-        return await self._run(self._lane(key), self._durable if durable else self._quick, work, "write")
+        if self._gathered is None:
+            return await self._run(self._lane(key), self._durable if durable else self._quick, work, "write")
+        try:
+            return await self._gathered.write(work, durable=durable)
+        except IntegrityError:
+            raise
+        except DBAPIError as error:
+            raise self._unavailable(error, "write") from error
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work` on one consistent state of the database."""
@@ -87,8 +96,11 @@ class Database:
         except IntegrityError:
             raise
         except DBAPIError as error:
-            raise BackendUnavailable(
-                f"the server cannot {verb} its database {self._name}: {error.orig}",
-                hint=HINTS[engine.dialect.name],
-                retry_after_s=5,
-            ) from error
+            raise self._unavailable(error, verb) from error
+
+    def _unavailable(self, error: DBAPIError, verb: str) -> BackendUnavailable:
+        return BackendUnavailable(
+            f"the server cannot {verb} its database {self._name}: {error.orig}",
+            hint=HINTS[self._durable.dialect.name],
+            retry_after_s=5,
+        )

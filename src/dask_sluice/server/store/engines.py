@@ -30,6 +30,8 @@ class Engines:
     reader: Engine
     writers: int
     readers: int
+    gathers: bool
+    """Whether writes that wait at the same time go into one transaction. Not where others wait for its rows."""
 
 
 def open_engines(location: Location) -> Engines:
@@ -41,6 +43,7 @@ def open_engines(location: Location) -> Engines:
             _sqlite(location, begin="BEGIN", pragmas=("synchronous=NORMAL",)),
             writers=1,  # SQLite has one writer anyway, and so none ever waits for a lock
             readers=2,
+            gathers=True,  # the disk is waited for once, not once for each
         )
     # Not quick: PostgreSQL may crash while we live, and must not know less afterwards than we have acted on.
     writer = _postgresql(location, TIMEOUTS, POSTGRESQL_WRITERS)
@@ -50,6 +53,7 @@ def open_engines(location: Location) -> Engines:
         _postgresql(location, TIMEOUTS, POSTGRESQL_READERS, isolation_level="REPEATABLE READ"),
         writers=POSTGRESQL_WRITERS,
         readers=POSTGRESQL_READERS,
+        gathers=False,
     )
 
 

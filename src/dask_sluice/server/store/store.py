@@ -147,17 +147,26 @@ class Store:
             # The same request reached another thread or server at the same time: now its cluster is there.
             return await self._write(work, written, durable=True, key=change.record.name)
 
-    async def change(self, name: str, decide: Callable[[ClusterRecord], C], *, durable: bool) -> C:
+    async def change(
+        self, name: str, decide: Callable[[ClusterRecord], C], *, durable: bool, known: ClusterRecord | None = None
+    ) -> C:
         """What `decide` made of the record; its record and events are written, with the next version.
 
-        `decide` may be called on another thread. Nothing is written where it changes nothing.
+        `decide` may be called on another thread, and again where somebody else was quicker. Nothing is written
+        where it changes nothing.
         durable  for what somebody asked for; what was seen of the outside can be seen again
+        known    the record as the caller knows it: need not be read where it is still the newest
         raises   ClusterNotFound
         """
+        guess = decide(known) if known is not None else None
+        if guess is not None and guess.record == known and not guess.events:
+            return guess
 
         def work(connection: Connection) -> tuple[C, bool]:
-            before = _load(connection, name, to_change=True)
-            change = decide(before)
+            before, change = known, guess
+            if before is None or change is None or not _is_newest(connection, before):
+                before = _load(connection, name, to_change=True)
+                change = decide(before)
             if change.record == before and not change.events:
                 return change, False
             change = replace(change, record=replace(change.record, version=before.version + 1))
@@ -419,6 +428,14 @@ def _insert_cluster(connection: Connection, change: Change) -> None:
     connection.execute(insert(clusters).values(documents.cluster_row(change.record)))
     usage.write(connection, entries(None, change.record))
     _insert_events(connection, change)
+
+
+def _is_newest(connection: Connection, record: ClusterRecord) -> bool:
+    """Whether the table has this version of the record, and will until the end of the transaction."""
+    same = and_(
+        clusters.c.name == record.name, clusters.c.version == record.version, clusters.c.holder == record.holder
+    )
+    return connection.execute(select(clusters.c.name).where(same).with_for_update()).first() is not None
 
 
 def _save(connection: Connection, before: ClusterRecord, change: Change) -> None:
