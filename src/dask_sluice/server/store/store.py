@@ -16,17 +16,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Select, Table, and_, delete, func, insert, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, and_, delete, func, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 
-from ...wire.errors import ClusterNotFound, IdempotencyConflict
+from ...wire.errors import IdempotencyConflict
 from ...wire.states import ClusterState
 from ..decision import Change
-from ..ledger import Interval, entries
+from ..ledger import Interval
 from ..limits import Bound, too_many_clusters
 from ..model import ClusterRecord, Event, WorkerRecord
-from . import documents, schema, usage
+from . import documents, rows, schema, usage
 from .database import Database
 from .engines import Location
 from .replicas import Replicas
@@ -40,9 +39,6 @@ NAMES_AT_ONCE = 500
 
 C = TypeVar("C", bound=Change)
 T = TypeVar("T")
-
-OWNER_LOCK = 7_582_484
-"""Of PostgreSQL's advisory locks, those for taking turns at what concerns one owner."""
 
 
 @dataclass(frozen=True)
@@ -121,12 +117,12 @@ class Store:
 
         def work(connection: Connection) -> tuple[ClusterRecord, bool]:
             if idempotency is not None and (name := _earlier(connection, owner, *idempotency)):
-                return _load(connection, name), False
+                return rows.load(connection, name), False
             if admit is not None:
                 admit()
             if most is not None:
                 _check_room(connection, owner, most)
-            _insert_cluster(connection, change)
+            rows.add(connection, change)
             announce(connection, self.replica, change.record.name)
             connection.execute(insert(secrets).values(cluster=change.record.name, **secret.row()))
             if idempotency is not None:
@@ -162,38 +158,46 @@ class Store:
         if guess is not None and guess.record == known and not guess.events:
             return guess
 
+        def put(connection: Connection, before: ClusterRecord, change: C) -> C | None:
+            """The change as it is written; None where the table has another version."""
+            change = replace(change, record=replace(change.record, version=before.version + 1))
+            if not rows.put(connection, before, change):
+                return None
+            announce(connection, self.replica, name)
+            return change
+
         def work(connection: Connection) -> tuple[C, bool]:
-            before, change = known, guess
-            if before is None or change is None or not _is_newest(connection, before):
-                before = _load(connection, name, to_change=True)
-                change = decide(before)
+            if known is not None and guess is not None and (change := put(connection, known, guess)):
+                return change, True
+            before = rows.load(connection, name, to_change=True)
+            change = decide(before)
             if change.record == before and not change.events:
                 return change, False
-            change = replace(change, record=replace(change.record, version=before.version + 1))
-            _save(connection, before, change)
-            announce(connection, self.replica, name)
-            return change, True
+            written = put(connection, before, change)
+            if written is None:
+                raise RuntimeError(f"the row of {name} changed while it was locked")
+            return written, True
 
-        def written(result: tuple[C, bool]) -> Change | None:
+        def told(result: tuple[C, bool]) -> Change | None:
             return result[0] if result[1] else None
 
-        change, _ = await self._write(work, written, durable=durable, key=name)
+        change, _ = await self._write(work, told, durable=durable, key=name)
         return change
 
     async def cluster(self, name: str) -> ClusterRecord:
         """The record; ClusterNotFound where there is none."""
-        return await self._db.read(lambda connection: _load(connection, name))
+        return await self._db.read(lambda connection: rows.load(connection, name))
 
     async def clusters(
         self, owner: str | None = None, states: Sequence[ClusterState] | None = None
     ) -> list[ClusterRecord]:
         """Records, newest first; None: of all owners, in all states."""
-        query = RECORDS.order_by(clusters.c.created_at.desc(), clusters.c.name)
+        query = rows.RECORDS.order_by(clusters.c.created_at.desc(), clusters.c.name)
         if owner is not None:
             query = query.where(clusters.c.owner == owner)
         if states is not None:
             query = query.where(clusters.c.state.in_([str(state) for state in states]))
-        return await self._db.read(lambda connection: _load_many(connection, query))
+        return await self._db.read(lambda connection: rows.load_many(connection, query))
 
     async def count(self, states: Sequence[ClusterState]) -> int:
         """How many clusters are in these states."""
@@ -230,14 +234,15 @@ class Store:
         query = select(secrets).where(secrets.c.cluster == name)
         row = await self._db.read(lambda connection: connection.execute(query).one_or_none())
         if row is None:
-            raise _not_found(name)
+            raise rows.not_found(name)
         return Secrets(row.link_token, row.ca_certificate, row.ca_key, json.loads(row.variables))
 
     async def key(self, name: str, fresh: Callable[[], bytes]) -> bytes:
         """The server's own key of this name: the stored one, or a fresh one that is now stored."""
 
         def work(connection: Connection) -> bytes:
-            connection.execute(_upsert(connection, keys).values(name=name, value=fresh()).on_conflict_do_nothing())
+            row = rows.upsert(connection.dialect.name, keys).values(name=name, value=fresh())
+            connection.execute(row.on_conflict_do_nothing())
             return bytes(connection.execute(select(keys.c.value).where(keys.c.name == name)).scalar_one())
 
         return await self._db.write(work, durable=True)
@@ -255,7 +260,7 @@ class Store:
             if value is None:
                 connection.execute(delete(keys).where(keys.c.name == name))
                 return
-            row = _upsert(connection, keys).values(name=name, value=value)
+            row = rows.upsert(connection.dialect.name, keys).values(name=name, value=value)
             connection.execute(row.on_conflict_do_update(index_elements=["name"], set_={"value": value}))
 
         await self._db.write(work, durable=True)
@@ -321,7 +326,7 @@ class Store:
         """Tell the listeners of these clusters as they are now: another server has changed them."""
 
         def load(connection: Connection, theirs: list[str]) -> list[ClusterRecord]:
-            return _load_many(connection, RECORDS.where(clusters.c.name.in_(theirs)))
+            return rows.load_many(connection, rows.RECORDS.where(clusters.c.name.in_(theirs)))
 
         def tell(records: Iterable[ClusterRecord]) -> None:
             for record in records:
@@ -365,18 +370,6 @@ class Store:
             listener(record, happened)
 
 
-RECORDS = select(clusters.c.name, clusters.c.document, clusters.c.holder)
-
-
-def _upsert(connection: Connection, table: Table) -> Any:
-    """An INSERT that can say what to do where the row is there already: each database has its own."""
-    return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
-
-
-def _not_found(name: str) -> ClusterNotFound:
-    return ClusterNotFound(f"no cluster named {name!r}", details={"cluster": name})
-
-
 def _earlier(connection: Connection, owner: str, key: str, digest: str) -> str | None:
     """The cluster that an earlier request with this key made."""
     query = select(requests).where(requests.c.owner == owner, requests.c.key == key)
@@ -393,72 +386,8 @@ def _earlier(connection: Connection, owner: str, key: str, digest: str) -> str |
 
 def _check_room(connection: Connection, owner: str, most: Bound) -> None:
     """Counted where it is written, so that two requests at once cannot both take the last place."""
-    _take_turn(connection, owner)
+    rows.take_turn(connection, owner)
     theirs = and_(clusters.c.owner == owner, clusters.c.ended_at.is_(None))
     used = connection.execute(select(func.count()).select_from(clusters).where(theirs)).scalar_one()
     if used >= most.most:
         raise too_many_clusters(owner, used, most)
-
-
-def _take_turn(connection: Connection, owner: str) -> None:
-    """Let no other transaction write events of this owner, or count their clusters, until this one ends."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(select(func.pg_advisory_xact_lock(OWNER_LOCK, func.hashtext(owner))))
-
-
-def _load(connection: Connection, name: str, *, to_change: bool = False) -> ClusterRecord:
-    """The record. To change it, its row is locked: what is read stays true until the transaction ends."""
-    found = _load_many(connection, RECORDS.where(clusters.c.name == name), to_change=to_change)
-    if not found:
-        raise _not_found(name)
-    return found[0]
-
-
-def _load_many(connection: Connection, query: Select[Any], *, to_change: bool = False) -> list[ClusterRecord]:
-    rows = connection.execute(query.with_for_update() if to_change else query).all()
-    theirs: dict[str, list[str]] = {row.name: [] for row in rows}
-    names = query.order_by(None).with_only_columns(clusters.c.name)
-    kept = select(workers.c.cluster, workers.c.document).where(workers.c.cluster.in_(names), workers.c.kept)
-    for cluster, document in connection.execute(kept.order_by(workers.c.number)) if rows else ():
-        theirs[cluster].append(document)
-    return [documents.cluster_from(row, theirs[row.name]) for row in rows]
-
-
-def _insert_cluster(connection: Connection, change: Change) -> None:
-    connection.execute(insert(clusters).values(documents.cluster_row(change.record)))
-    usage.write(connection, entries(None, change.record))
-    _insert_events(connection, change)
-
-
-def _is_newest(connection: Connection, record: ClusterRecord) -> bool:
-    """Whether the table has this version of the record, and will until the end of the transaction."""
-    same = and_(
-        clusters.c.name == record.name, clusters.c.version == record.version, clusters.c.holder == record.holder
-    )
-    return connection.execute(select(clusters.c.name).where(same).with_for_update()).first() is not None
-
-
-def _save(connection: Connection, before: ClusterRecord, change: Change) -> None:
-    after = change.record
-    row = documents.cluster_row(after)
-    connection.execute(update(clusters).where(clusters.c.name == after.name).values(row))
-    was = {worker.name: worker for worker in before.workers}
-    changed = [documents.worker_row(after.name, w) for w in after.workers if was.pop(w.name, None) != w]
-    if changed:
-        statement = _upsert(connection, workers)
-        new = {"document": statement.excluded.document, "kept": statement.excluded.kept}
-        connection.execute(statement.on_conflict_do_update(index_elements=["cluster", "number"], set_=new), changed)
-    # Whoever is left in `was` is no longer part of the record.
-    for worker in was.values():
-        gone = and_(workers.c.cluster == after.name, workers.c.number == documents.worker_number(worker))
-        connection.execute(update(workers).where(gone).values(kept=False))
-    usage.write(connection, entries(before, after))
-    _insert_events(connection, change)
-
-
-def _insert_events(connection: Connection, change: Change) -> None:
-    rows = [documents.event_row(event, change.record.spec.owner) for event in change.events]
-    if rows:
-        # Whoever follows an owner's events remembers the last id: a lower one must not appear after it.
-        _take_turn(connection, change.record.spec.owner)
-        connection.execute(insert(events), rows)

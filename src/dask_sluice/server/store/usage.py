@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Row, case, func, or_, select
@@ -36,11 +37,14 @@ def write(connection: Connection, entries: Sequence[Interval]) -> None:
     """Note these; one that is there already is put right, so that writing twice changes nothing."""
     if not entries:
         return
-    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    statement = insert(table)
+    connection.execute(_put(connection.dialect.name), [_row(entry) for entry in entries])
+
+
+@cache
+def _put(dialect: str) -> Any:
+    statement = (postgresql if dialect == "postgresql" else sqlite).insert(table)
     times = {name: statement.excluded[name] for name in ("started_at", "ended_at")}
-    rows = [_row(entry) for entry in entries]
-    connection.execute(statement.on_conflict_do_update(index_elements=["job_id"], set_=times), rows)
+    return statement.on_conflict_do_update(index_elements=["job_id"], set_=times)
 
 
 def within(connection: Connection, since: float, until: float, user: str | None) -> Iterator[Interval]:

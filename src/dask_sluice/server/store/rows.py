@@ -1,0 +1,116 @@
+"""Clusters as rows: read, inserted, put in the place of an earlier version. Statements are made once.
+
+A cluster's workers and events have rows of their own, so that a change writes what it changes and no more.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Connection, Select, Table, bindparam, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from ...wire.errors import ClusterNotFound
+from ..decision import Change
+from ..ledger import entries
+from ..model import ClusterRecord
+from . import documents, usage
+from .tables import clusters, events, workers
+
+OWNER_LOCK = 7_582_484
+"""Of PostgreSQL's advisory locks, those for taking turns at what concerns one owner."""
+
+RECORDS: Select[Any] = select(clusters.c.name, clusters.c.document, clusters.c.holder)
+_ONE = RECORDS.where(clusters.c.name == bindparam("one"))
+_ONE_TO_CHANGE = _ONE.with_for_update()
+_WORKERS = select(workers.c.cluster, workers.c.document).where(workers.c.kept).order_by(workers.c.number)
+_WORKERS_OF_ONE = _WORKERS.where(workers.c.cluster == bindparam("one"))
+_REPLACE = update(clusters).where(
+    clusters.c.name == bindparam("old_name"),
+    clusters.c.version == bindparam("old_version"),
+    clusters.c.holder == bindparam("old_holder"),
+)
+_PART = update(workers).where(workers.c.cluster == bindparam("of"), workers.c.number == bindparam("which"))
+_FORGET_WORKER = _PART.values(kept=False)
+_TURN = select(func.pg_advisory_xact_lock(OWNER_LOCK, func.hashtext(bindparam("owner"))))
+
+
+def not_found(name: str) -> ClusterNotFound:
+    """The error."""
+    return ClusterNotFound(f"no cluster named {name!r}", details={"cluster": name})
+
+
+def load(connection: Connection, name: str, *, to_change: bool = False) -> ClusterRecord:
+    """The record. To change it, its row is locked: what is read stays true until the transaction ends.
+
+    raises  ClusterNotFound
+    """
+    row = connection.execute(_ONE_TO_CHANGE if to_change else _ONE, {"one": name}).one_or_none()
+    if row is None:
+        raise not_found(name)
+    return documents.cluster_from(
+        row, [theirs.document for theirs in connection.execute(_WORKERS_OF_ONE, {"one": name})]
+    )
+
+
+def load_many(connection: Connection, query: Select[Any]) -> list[ClusterRecord]:
+    """The records that a query on `RECORDS` finds, in its order."""
+    rows = connection.execute(query).all()
+    theirs: dict[str, list[str]] = {row.name: [] for row in rows}
+    names = query.order_by(None).with_only_columns(clusters.c.name)
+    for cluster, document in connection.execute(_WORKERS.where(workers.c.cluster.in_(names))) if rows else ():
+        theirs[cluster].append(document)
+    return [documents.cluster_from(row, theirs[row.name]) for row in rows]
+
+
+def add(connection: Connection, change: Change) -> None:
+    """A new cluster."""
+    connection.execute(insert(clusters), documents.cluster_row(change.record))
+    usage.write(connection, entries(None, change.record))
+    _add_events(connection, change)
+
+
+def put(connection: Connection, before: ClusterRecord, change: Change) -> bool:
+    """Write a change of this version; False, and nothing is written, where the table has another one."""
+    after = change.record
+    old = {"old_name": before.name, "old_version": before.version, "old_holder": before.holder}
+    if connection.execute(_REPLACE, old | documents.cluster_row(after)).rowcount == 0:
+        return False
+    was = {worker.name: worker for worker in before.workers}
+    changed = [documents.worker_row(after.name, w) for w in after.workers if was.pop(w.name, None) != w]
+    if changed:
+        connection.execute(_put_workers(connection.dialect.name), changed)
+    # Whoever is left in `was` is no longer part of the record.
+    if was:
+        gone = [{"of": after.name, "which": documents.worker_number(worker)} for worker in was.values()]
+        connection.execute(_FORGET_WORKER, gone)
+    usage.write(connection, entries(before, after))
+    _add_events(connection, change)
+    return True
+
+
+@cache
+def _put_workers(dialect: str) -> Any:
+    statement = upsert(dialect, workers)
+    new = {"document": statement.excluded.document, "kept": statement.excluded.kept}
+    return statement.on_conflict_do_update(index_elements=["cluster", "number"], set_=new)
+
+
+def upsert(dialect: str, table: Table) -> Any:
+    """An INSERT that can say what to do where the row is there already: each database has its own."""
+    return (postgresql if dialect == "postgresql" else sqlite).insert(table)
+
+
+def take_turn(connection: Connection, owner: str) -> None:
+    """Let no other transaction write events of this owner, or count their clusters, until this one ends."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(_TURN, {"owner": owner})
+
+
+def _add_events(connection: Connection, change: Change) -> None:
+    rows = [documents.event_row(event, change.record.spec.owner) for event in change.events]
+    if rows:
+        # Whoever follows an owner's events remembers the last id: a lower one must not appear after it.
+        take_turn(connection, change.record.spec.owner)
+        connection.execute(insert(events), rows)
