@@ -19,6 +19,8 @@ from dask_sluice.server.store.engines import Location, schema_engine
 from dask_sluice.server.store.schema import HEAD, SchemaUnknown, prepare, upgrade
 from dask_sluice.wire.errors import BackendUnavailable
 
+from ..postgresql import PostgreSQL
+
 MIGRATIONS = Path(dask_sluice.server.store.__file__).parent / "migrations" / "versions"
 EARLIER = sorted(path.name[1:5] for path in MIGRATIONS.glob("m[0-9]*.py"))[:-1]
 """Every revision but the newest."""
@@ -143,7 +145,8 @@ def test_migrations_and_tables_give_the_same_database(new_location: Callable[[],
         assert revision_of(one) == revision_of(other) == HEAD
 
 
-def test_servers_that_start_at_once_make_one_database(location: Location) -> None:
+def test_servers_that_start_at_once_make_one_database(postgresql: PostgreSQL) -> None:
+    location = postgresql.new_database()
     with ThreadPoolExecutor(3) as servers:
         for _ in servers.map(prepare, [location] * 3):
             pass

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from ..postgresql import PostgreSQL
 from .core import eventually
 from .serving import ServerProcess, created, reached
 
@@ -145,3 +146,30 @@ async def test_it_never_imports_what_belongs_to_clusters() -> None:
     )
     found = await asyncio.to_thread(subprocess.check_output, [sys.executable, "-c", code], text=True)
     assert found.strip() == "[]"
+
+
+async def test_servers_that_share_a_database_share_their_clusters(tmp_path: Path, postgresql: PostgreSQL) -> None:
+    url = postgresql.new_database().set(drivername="postgresql").render_as_string()
+    servers = [ServerProcess(tmp_path / name, database={"url": url}) for name in ("one", "two")]
+    one, two = await asyncio.gather(*(server.start() for server in servers))
+    try:
+        async with one.client() as client, two.client() as other:
+            cluster = await created(client)
+            assert (await reached(other, cluster["name"], "running"))["name"] == cluster["name"]
+            assert await one.stop() == 0
+            still = (await other.get(f"/api/v2/clusters/{cluster['name']}")).json()
+            assert still["state"] != "stopping", "one server's stop is not the clusters' end"
+    finally:
+        proxies = [pid for server in servers for pid in server.proxies()]
+        for server in servers:
+            if server.process.returncode is None:
+                assert await server.stop() == 0
+        for pid in proxies:  # they outlive their server, as its clusters' connections do
+            os.kill(pid, signal.SIGTERM)
+    await eventually(lambda: not one.leftovers() + two.leftovers())
+
+
+async def test_a_database_that_is_not_there_is_said_in_words(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path / "data", database={"url": f"postgresql://ada@/sluice?host={tmp_path}"})
+    await server.launch()
+    assert "cannot use its database postgresql://ada@/sluice" in await server.error()
