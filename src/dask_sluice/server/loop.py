@@ -214,7 +214,7 @@ class Loop:
                 self.look(name)
         if record.version >= attention.record.version:
             attention.record = record
-        if not happened:  # perhaps another server's change, and a job that it had begun to start for us
+        if self._store.replica and not happened:  # perhaps another's change: it may have started a job for us
             self.look(name)
         self._work_on(name, attention)
 
