@@ -187,7 +187,13 @@ class Errands:
             self._loop.start_task(self._remove_stray(handle))
         elif handle not in job.handles:
             log.info("%s: found %s, which was being started when a server ended", record.name, job.job_id)
-            self._loop.start_task(self._tell_and_forget(record.name, partial(facts.handle_saved, handle=handle)))
+            self._loop.start_task(self._adopt(record.name, handle))
+
+    async def _adopt(self, name: str, handle: Handle) -> None:
+        """It is known from now on; and what else the job is made of may not exist yet."""
+        record = await self._tell(name, partial(facts.handle_saved, handle=handle))
+        if record is not None and is_wanted(record, handle.job_id):
+            self.submit(record, handle.job_id)
 
     async def _remove_stray(self, handle: Handle) -> None:
         now_about(handle.cluster)

@@ -1,0 +1,85 @@
+"""What chaos has found, each by the shortest way: a death at the wrong moment, and what the next server makes of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dask_sluice.server.backends.fake import Dials, JobDials
+from dask_sluice.server.backends.protocol import Handle, JobKind
+from dask_sluice.server.model import AgentHello, Caller, ClusterRecord, JobRecord, Observation, Wanted, WorkerRecord
+from dask_sluice.server.reconcile import reconcile
+from dask_sluice.wire.reasons import Reason, ReasonCode
+from dask_sluice.wire.states import ClusterState, WorkerState
+
+from ..server.records import record_of
+from . import virtual_time
+from .mortal import ChaosWorld, Fuse, MortalCore, born
+
+ADA = Caller("ada")
+PATIENCE_S = 300.0
+
+
+@asynccontextmanager
+async def server(
+    directory: Path, world: ChaosWorld, *, fuse: Fuse | None = None, dials: Dials | None = None
+) -> AsyncIterator[MortalCore]:
+    """A server that is killed at the end, or earlier by its fuse."""
+    core = born(directory, world, dials or Dials(), fuse)
+    await core.start()
+    me = asyncio.current_task()
+    assert me is not None
+    try:
+        yield core
+    finally:
+        await core.bury({me})
+
+
+async def until(core: MortalCore, name: str, holds: Callable[[ClusterRecord], bool]) -> ClusterRecord:
+    async with asyncio.timeout(PATIENCE_S):
+        while not holds(record := await core.store.cluster(name)):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    return record
+
+
+def running(record: ClusterRecord) -> bool:
+    assert not record.state.is_final, record.reason.sentence
+    return record.state is ClusterState.RUNNING and record.scheduler.linked_at is not None
+
+
+def workers(count: int) -> Callable[[ClusterRecord], bool]:
+    return lambda record: [w.state for w in record.workers if not w.state.is_final] == [WorkerState.RUNNING] * count
+
+
+async def new(core: MortalCore) -> str:
+    record, _ = await core.control.create(ADA, {}, None)
+    return record.name
+
+
+def in_virtual_time(story: Callable[[ChaosWorld], Awaitable[None]]) -> None:
+    async def told() -> None:
+        world = ChaosWorld()
+        try:
+            await story(world)
+        finally:
+            for task in world.tasks():
+                task.cancel()
+
+    virtual_time.run(told())
+
+
+@pytest.mark.parametrize("point", ["after papers", "between handles"])
+def test_what_was_made_by_half_is_finished_by_the_next_server(tmp_path: Path, point: str) -> None:
+    async def story(world: ChaosWorld) -> None:
+        async with server(tmp_path, world, fuse=Fuse(point, 1)) as core:
+            name = await new(core)
+            await core.life.over.wait()
+        async with server(tmp_path, world) as core:
+            await until(core, name, running)
+
+    in_virtual_time(story)
