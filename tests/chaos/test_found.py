@@ -83,3 +83,19 @@ def test_what_was_made_by_half_is_finished_by_the_next_server(tmp_path: Path, po
             await until(core, name, running)
 
     in_virtual_time(story)
+
+
+def test_a_worker_that_is_refused_half_way_fails_for_that_reason_and_leaves_nothing(tmp_path: Path) -> None:
+    async def story(world: ChaosWorld) -> None:
+        async with server(tmp_path, world, dials=Dials(worker=JobDials(refuse="no room for workers"))) as core:
+            name = await new(core)
+            await until(core, name, running)
+            await core.control.scale(ADA, name, 1)
+            record = await until(core, name, lambda record: any(w.state.is_final for w in record.workers))
+            assert record.workers[0].state is WorkerState.FAILED
+            assert "no room for workers" in record.workers[0].reason.sentence
+            await core.control.scale(ADA, name, 0)
+            await until(core, name, workers(0))
+            assert world.living() == {f"{name}-scheduler"}
+
+    in_virtual_time(story)

@@ -74,6 +74,9 @@ def submit_refused(draft: Draft, job_id: str, backend: str, message: str) -> Non
     elif worker.state is WorkerState.PENDING:
         count_failure(draft, worker)
         draft.change_worker(worker, WorkerState.FAILED, reason)
+    elif worker.state is WorkerState.STARTING:  # refused half-way: what was made of it is removed first
+        count_failure(draft, worker)
+        draft.change_worker(worker, WorkerState.STOPPING, reason)
 
 
 def backend_silent(draft: Draft, backend: str, message: str) -> None:

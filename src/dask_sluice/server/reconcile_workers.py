@@ -18,7 +18,12 @@ from .model import JobRecord, WorkerLoad, WorkerRecord
 from .reconcile_budget import within_budget
 
 LIVING = (WorkerState.PENDING, WorkerState.STARTING, WorkerState.RUNNING)
-ENDS_AS_FAILURE = (ReasonCode.WORKER_START_TIMEOUT, ReasonCode.WORKER_LOST, ReasonCode.WORKER_CRASH_LOOP)
+ENDS_AS_FAILURE = (
+    ReasonCode.BACKEND_REFUSED,
+    ReasonCode.WORKER_START_TIMEOUT,
+    ReasonCode.WORKER_LOST,
+    ReasonCode.WORKER_CRASH_LOOP,
+)
 BACKOFF_S = 0.5
 BACKOFF_LIMIT_S = 30.0
 
