@@ -99,3 +99,44 @@ def test_a_worker_that_is_refused_half_way_fails_for_that_reason_and_leaves_noth
             assert world.living() == {f"{name}-scheduler"}
 
     in_virtual_time(story)
+
+
+@pytest.mark.parametrize("point", ["before submit", "between handles", "after submit", "link"])
+def test_time_without_a_server_does_not_count_against_a_start(tmp_path: Path, point: str) -> None:
+    async def story(world: ChaosWorld) -> None:
+        async with server(tmp_path, world, fuse=Fuse(point, 1)) as core:
+            name = await new(core)
+            await core.life.over.wait()
+        await asyncio.sleep(400)
+        async with server(tmp_path, world) as core:
+            await until(core, name, running)
+
+    in_virtual_time(story)
+
+
+def test_a_worker_is_not_given_up_before_the_scheduler_has_told_who_is_connected() -> None:
+    job = JobRecord("ada-1-worker-1", (Handle("ada-1-worker-1", "ada-1", JobKind.WORKER, {}),), 0.0, 0.0)
+    worker = WorkerRecord("worker-1", job, WorkerState.STARTING, Reason(ReasonCode.WORKER_STARTING), created_at=0.0)
+    record = replace(record_of("ada-1", state=ClusterState.RUNNING), workers=(worker,), wanted=Wanted(workers=1))
+    just_linked = Observation(1000.0, hello=AgentHello(8786, None))
+    assert reconcile(record, just_linked, 1000.0).record.workers[0].state is WorkerState.STARTING
+
+
+def test_a_worker_is_retired_and_not_killed_though_the_server_was_away_meanwhile(tmp_path: Path) -> None:
+    async def story(world: ChaosWorld) -> None:
+        async with server(tmp_path, world) as core:
+            name = await new(core)
+            await until(core, name, running)
+            await core.control.scale(ADA, name, 2)
+            await until(core, name, workers(2))
+            world.agents[name].keeps_retiring = True
+            await core.control.scale(ADA, name, 1)
+            await until(core, name, lambda record: any(w.state is WorkerState.RETIRING for w in record.workers))
+        await asyncio.sleep(400)
+        world.agents[name].keeps_retiring = False
+        async with server(tmp_path, world) as core:
+            record = await until(core, name, workers(1))
+            (gone,) = [worker for worker in record.workers if worker.state.is_final]
+            assert gone.reason.code is ReasonCode.WORKER_RETIRED
+
+    in_virtual_time(story)

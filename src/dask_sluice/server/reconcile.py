@@ -119,6 +119,8 @@ def _end_if_start_takes_too_long(draft: Draft) -> None:
     if not record.grant.scheduler:
         return  # waiting for room under the limits
     since = job.running_at or job.submitted_at or record.granted_at or record.created_at
+    # A server that was away neither started it nor could hear it: that time does not count.
+    since = max(since, draft.seen.unlinked_since or 0.0)
     limit_s = record.spec.start_timeout_s
     if draft.passed(since + limit_s):
         lines = last_lines(look.log_tail) if look else ""

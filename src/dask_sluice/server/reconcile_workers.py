@@ -92,10 +92,10 @@ def _see_starting(draft: Draft, worker: WorkerRecord) -> None:
     queued = look is not None and look.state is JobState.PENDING
     since = worker.job.running_at or worker.job.submitted_at
     # Without the scheduler's report nobody can tell whether the worker has connected.
-    if queued or since is None or not draft.seen.linked:
+    if queued or since is None or report is None or not draft.seen.linked:
         return
     limit_s = draft.record.spec.worker_start_timeout_s
-    if draft.passed(since + limit_s):
+    if draft.passed(_known_since(draft, since) + limit_s):
         count_failure(draft, worker)
         draft.change_worker(worker, WorkerState.STOPPING, plain(ReasonCode.WORKER_START_TIMEOUT, limit_s=limit_s))
 
@@ -129,8 +129,13 @@ def _see_retiring(draft: Draft, worker: WorkerRecord) -> None:
     limit_s = rules.retire_s if draft.record.wanted.workers else rules.retire_last_s
     if draft.seen.unlinked_since is not None:
         since, limit_s = max(since, draft.seen.unlinked_since), rules.retire_unlinked_s
-    if draft.passed(since + limit_s):
+    if draft.passed(_known_since(draft, since) + limit_s):
         draft.change_worker(worker, WorkerState.STOPPING, Reason(ReasonCode.WORKER_SURPLUS))
+
+
+def _known_since(draft: Draft, since: float) -> float:
+    """That time, or when the scheduler's link was made: before, it could neither be told nor tell."""
+    return max(since, draft.record.scheduler.linked_at or 0.0)
 
 
 def scale_workers(draft: Draft) -> None:
