@@ -140,3 +140,24 @@ def test_a_worker_is_retired_and_not_killed_though_the_server_was_away_meanwhile
             assert gone.reason.code is ReasonCode.WORKER_RETIRED
 
     in_virtual_time(story)
+
+
+def test_the_end_of_every_worker_is_on_the_books_however_long_it_lived(tmp_path: Path) -> None:
+    async def story(world: ChaosWorld) -> None:
+        async with server(tmp_path, world) as core:
+            name = await new(core)
+            await until(core, name, running)
+            await core.control.scale(ADA, name, 1)
+            await until(core, name, workers(1))
+            for _ in range(6):
+                await core.control.scale(ADA, name, 5)
+                await until(core, name, workers(5))
+                for job_id in sorted(world.things)[2:]:
+                    core.backend.kill(job_id)
+                await core.control.scale(ADA, name, 1)
+                await until(core, name, workers(1))
+            await core.control.scale(ADA, name, 0)
+            await until(core, name, workers(0))
+            assert not [worker.name for worker in await core.store.workers(name) if not worker.state.is_final]
+
+    in_virtual_time(story)

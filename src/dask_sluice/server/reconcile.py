@@ -15,7 +15,7 @@ from ..wire.states import ClusterState, WorkerState
 from .backends.protocol import JobState
 from .decision import Decision, Draft, Fact, Remove, Rules, Submit, plain
 from .endings import closed_by_client, why_scheduler_ended
-from .model import ClusterRecord, Observation
+from .model import ClusterRecord, Observation, WorkerRecord
 from .reconcile_budget import end_if_overspent
 from .reconcile_lease import end_if_lease_is_over, see_clients
 from .reconcile_workers import scale_workers, see_workers, stop_workers
@@ -178,5 +178,10 @@ def _forget_ended_workers(draft: Draft) -> None:
     ended = [w for w in draft.record.workers if w.state.is_final and not w.job.is_out_there]
     surplus = len(ended) - draft.rules.ended_workers_kept
     if surplus > 0:
-        gone = {worker.name for worker in ended[:surplus] if worker.ended_at != draft.now}
+        oldest = sorted(ended, key=_over_since)[:surplus]
+        gone = {worker.name for worker in oldest if _over_since(worker) < draft.now}
         draft.set(workers=tuple(w for w in draft.record.workers if w.name not in gone))
+
+
+def _over_since(worker: WorkerRecord) -> float:
+    return max(worker.ended_at or 0.0, worker.job.ended_at or 0.0)
