@@ -1,4 +1,4 @@
-"""`python -m tests.chaos --seed S --kills N --backend local|fake`: one run of kills, the same again for the same seed."""
+"""One run of kills, the same again for the same seed: `python -m tests.chaos --seed S --kills N --backend local|fake`."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from dask_sluice.server.store import Secrets
 from dask_sluice.wire.reasons import ReasonCode
 from dask_sluice.wire.states import CLUSTER_CHANGES, WORKER_CHANGES, ClusterState, WorkerState
 
-from .mortal import MAX_WORKERS, ChaosWorld
+from .mortal import MAX_WORKERS, SITE_WORKERS, USER_WORKERS, ChaosWorld
 from .users import Promise, User, Wish
 
 
@@ -45,7 +46,11 @@ def is_at_rest(record: ClusterRecord) -> bool:
     if record.state.is_final:
         return True
     living = [worker for worker in record.workers if not worker.state.is_final]
-    enough = len(living) == record.wanted.workers or record.reason.code is ReasonCode.WORKERS_KEEP_FAILING
+    enough = (
+        len(living) == record.wanted.workers
+        or record.reason.code is ReasonCode.WORKERS_KEEP_FAILING
+        or (record.reason.code is ReasonCode.WORKERS_QUEUED and len(living) == record.grant.workers)
+    )
     return (
         record.state is ClusterState.RUNNING
         and record.scheduler.linked_at is not None
@@ -78,6 +83,29 @@ def check_ownership(world: ChaosWorld, seen: Iterable[Seen]) -> None:
     assert not twice, f"started twice: {twice}"
 
 
+def check_limits(records: Iterable[ClusterRecord]) -> None:
+    """Nobody has more workers than allowed: neither a cluster, nor a user, nor all together."""
+    of_user: Counter[str] = Counter()
+    for record in records:
+        living = sum(not worker.state.is_final for worker in record.workers)
+        assert living <= MAX_WORKERS, f"{record.name} has {living} workers, and {MAX_WORKERS} are allowed"
+        of_user[record.spec.owner] += living
+    assert not [user for user, count in of_user.items() if count > USER_WORKERS], of_user
+    assert of_user.total() <= SITE_WORKERS, of_user
+
+
+def check_nobody_waits_for_nothing(records: Iterable[ClusterRecord]) -> None:
+    """Who waits for room at rest does so because there is none."""
+    of_user: Counter[str] = Counter()
+    records = list(records)
+    for record in records:
+        of_user[record.spec.owner] += sum(not worker.state.is_final for worker in record.workers)
+    for record in records:
+        if record.reason.code is ReasonCode.WORKERS_QUEUED:
+            full = of_user[record.spec.owner] >= USER_WORKERS or of_user.total() >= SITE_WORKERS
+            assert full, f"{record.name} waits, and there is room: {of_user}; {record.grant} of {record.wanted}"
+
+
 def check_routes(routes: Mapping[str, Mapping[str, object]], seen: Iterable[Seen]) -> None:
     """The proxy's table has the running clusters, where they are."""
     running = {
@@ -92,7 +120,7 @@ def check_story(seen: Seen) -> None:
     """Events are in order, along the tables, and the last one tells the end."""
     record, events = seen.record, seen.events
     assert [e.id for e in events] == sorted({e.id for e in events})
-    assert all(one.time <= other.time for one, other in zip(events, events[1:], strict=False)), "events out of order"
+    assert all(one.time <= other.time for one, other in itertools.pairwise(events)), "events out of order"
     state = ""
     workers: dict[str, str] = {}
     for event in events:
@@ -118,7 +146,6 @@ def check_story(seen: Seen) -> None:
         assert events[-1].reason.code is record.reason.code
     names = Counter(worker.name for worker in seen.workers)
     assert not [name for name, count in names.items() if count > 1]
-    assert sum(not worker.state.is_final for worker in seen.workers) <= MAX_WORKERS
 
 
 def check_same(before: Seen, after: Seen, promise: Promise | None, lost: set[str]) -> None:

@@ -23,7 +23,7 @@ from dask_sluice.wire.states import ClusterState
 
 from . import fake_checks as checks
 from .fake_checks import Seen, Trouble
-from .mortal import MAX_WORKERS, POINTS, ChaosWorld, Fuse, MortalCore, MortalStore, born
+from .mortal import POINTS, ChaosWorld, Fuse, MortalCore, MortalStore, born
 from .users import User
 from .virtual_time import VirtualClock
 
@@ -57,6 +57,7 @@ class FakeRun:
         self._troubles: list[Trouble] = []
         self._killed_workers: set[str] = set()
         self._faults: list[str] = []
+        self._records: dict[str, ClusterRecord] = {}
 
     async def server(self) -> MortalCore:
         while True:
@@ -153,9 +154,11 @@ class FakeRun:
 
     def _watch(self, record: ClusterRecord) -> None:
         """At every change, not only at rest."""
-        living = [worker for worker in record.workers if not worker.state.is_final]
-        if len(living) > MAX_WORKERS:
-            self._faults.append(f"{record.name} has {len(living)} workers, and {MAX_WORKERS} are allowed")
+        self._records[record.name] = record
+        try:
+            checks.check_limits(self._records.values())
+        except AssertionError as error:
+            self._faults.append(str(error))
 
     def _people_may_act(self, may: bool) -> None:
         for user in self._users:
@@ -285,6 +288,7 @@ class FakeRun:
     def _check(self, core: MortalCore, seen: dict[str, Seen]) -> None:
         assert not self._faults, self._faults
         checks.check_ownership(self._world, seen.values())
+        checks.check_nobody_waits_for_nothing(each.record for each in seen.values())
         table = {name: route for name in seen if (route := core.routes.get(name)) is not None}
         checks.check_routes(table, seen.values())
         promises = {name: promise for user in self._users for name, promise in user.promises.items()}

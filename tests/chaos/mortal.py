@@ -26,16 +26,23 @@ from dask_sluice.server.links import Links
 from dask_sluice.server.loop import Loop
 from dask_sluice.server.policy import Policy
 from dask_sluice.server.routes import Routes
-from dask_sluice.server.settings_schema import Limits
+from dask_sluice.server.settings_limits import Ceiling, ClusterCeiling, Limits
 from dask_sluice.server.store import Store, schema
 from dask_sluice.server.store.database import Database
+from dask_sluice.server.turnstile import Turnstile
 from dask_sluice.wire.errors import BackendUnavailable
 from dask_sluice.wire.launch import SchedulerLaunch
 
 from .virtual_time import VirtualClock
 
 T = TypeVar("T")
-MAX_WORKERS = 5
+MAX_WORKERS, USER_WORKERS, SITE_WORKERS, USER_CLUSTERS = 5, 7, 14, 4
+LIMITS = Limits(
+    cluster=ClusterCeiling(workers=MAX_WORKERS),
+    user=Ceiling(workers=USER_WORKERS, clusters=USER_CLUSTERS),
+    site=Ceiling(workers=SITE_WORKERS),
+    submits_at_once=3,
+)
 POINTS = (
     "before write",
     "after write",
@@ -204,6 +211,7 @@ class MortalCore:
     control: Control
     loop: Loop
     links: Links
+    turnstile: Turnstile
 
     async def start(self) -> asyncio.Task[None]:
         """Return its work once that has begun, or died at its beginning."""
@@ -218,7 +226,10 @@ class MortalCore:
     async def _run(self, started: asyncio.Event) -> None:
         self._let_agents_call()
         await self.routes.load()
-        await self.loop.run(started)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.loop.run(started))
+            await started.wait()
+            group.create_task(self.turnstile.run())
 
     def _let_agents_call(self) -> None:
         self.backend.call_home_to(self.links)
@@ -269,5 +280,7 @@ def born(directory: Path, world: ChaosWorld, dials: Dials, fuse: Fuse | None) ->
     loop = Loop(store, backend, clock, launch=LaunchSettings("ws://127.0.0.1:1"))
     links = Links(store, loop, clock)
     store.on_change(changes)
-    control = Control(store, Policy(limits=Limits(cluster_max_workers=MAX_WORKERS)), backend, changes, clock)
-    return MortalCore(life, world, store, backend, routes, control, loop, links)
+    policy = Policy(limits=LIMITS)
+    turnstile = Turnstile(store, loop, clock, policy.limits)
+    control = Control(store, policy, backend, changes, clock)
+    return MortalCore(life, world, store, backend, routes, control, loop, links, turnstile)

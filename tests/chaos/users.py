@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from dask_sluice.server.model import Caller, ClusterRecord
-from dask_sluice.wire.errors import BackendUnavailable, ClusterNotRunning
+from dask_sluice.wire.errors import BackendUnavailable, ClusterNotRunning, LimitExceeded
 
 from .mortal import Died, MortalCore
 
@@ -91,7 +91,10 @@ class User:
     async def _create(self) -> None:
         self._creates += 1
         key = f"{self.caller.name}-{self._creates}"
-        answered, created = await self._ask(lambda server: server.control.create(self.caller, {}, key))
+        try:
+            answered, created = await self._ask(lambda server: server.control.create(self.caller, {}, key))
+        except LimitExceeded:
+            return
         if not answered:
             self.given_up_creates += 1
             return
