@@ -12,7 +12,16 @@ import pytest
 
 from dask_sluice.server.backends.fake import Dials, JobDials
 from dask_sluice.server.backends.protocol import Handle, JobKind
-from dask_sluice.server.model import AgentHello, Caller, ClusterRecord, JobRecord, Observation, Wanted, WorkerRecord
+from dask_sluice.server.model import (
+    AgentHello,
+    Caller,
+    ClusterRecord,
+    Grant,
+    JobRecord,
+    Observation,
+    Wanted,
+    WorkerRecord,
+)
 from dask_sluice.server.reconcile import reconcile
 from dask_sluice.wire.reasons import Reason, ReasonCode
 from dask_sluice.wire.states import ClusterState, WorkerState
@@ -117,7 +126,8 @@ def test_time_without_a_server_does_not_count_against_a_start(tmp_path: Path, po
 def test_a_worker_is_not_given_up_before_the_scheduler_has_told_who_is_connected() -> None:
     job = JobRecord("ada-1-worker-1", (Handle("ada-1-worker-1", "ada-1", JobKind.WORKER, {}),), 0.0, 0.0)
     worker = WorkerRecord("worker-1", job, WorkerState.STARTING, Reason(ReasonCode.WORKER_STARTING), created_at=0.0)
-    record = replace(record_of("ada-1", state=ClusterState.RUNNING), workers=(worker,), wanted=Wanted(workers=1))
+    record = record_of("ada-1", state=ClusterState.RUNNING)
+    record = replace(record, workers=(worker,), wanted=Wanted(workers=1), grant=Grant(True, 1))
     just_linked = Observation(1000.0, hello=AgentHello(8786, None))
     assert reconcile(record, just_linked, 1000.0).record.workers[0].state is WorkerState.STARTING
 
@@ -159,5 +169,25 @@ def test_the_end_of_every_worker_is_on_the_books_however_long_it_lived(tmp_path:
             await core.control.scale(ADA, name, 0)
             await until(core, name, workers(0))
             assert not [worker.name for worker in await core.store.workers(name) if not worker.state.is_final]
+
+    in_virtual_time(story)
+
+
+def test_a_request_that_comes_before_the_books_are_read_changes_nothing_for_a_starting_cluster(tmp_path: Path) -> None:
+    async def story(world: ChaosWorld) -> None:
+        async with server(tmp_path, world, dials=Dials(scheduler=JobDials(connect_after_s=5))) as core:
+            name = await new(core)
+            await until(core, name, lambda record: record.scheduler.job.running_at is not None)
+        await asyncio.sleep(400)
+        core = born(tmp_path, world, Dials(), None)
+        starting = asyncio.create_task(core.start())
+        await core.control.scale(ADA, name, 1)
+        await starting
+        try:
+            await until(core, name, lambda record: running(record) and workers(1)(record))
+        finally:
+            me = asyncio.current_task()
+            assert me is not None
+            await core.bury({me})
 
     in_virtual_time(story)

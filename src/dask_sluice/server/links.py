@@ -103,6 +103,7 @@ class Links:
     async def serve(self, socket: LinkSocket, record: ClusterRecord) -> None:
         """Serve an admitted agent until its connection ends."""
         now_about(record.name)
+        await self._loop.knows_the_books.wait()
         link = _Link(socket)
         writing = asyncio.create_task(_write(link))
         try:

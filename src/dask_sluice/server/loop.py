@@ -81,6 +81,8 @@ class Loop:
     ) -> None:
         self.sightings = Sightings()
         self.pulse = Pulse()
+        self.knows_the_books = asyncio.Event()
+        """Set once every unfinished cluster is known: before, nobody can say anything about one."""
         self._store = store
         self._backend = backend
         self._clock = clock
@@ -89,6 +91,8 @@ class Loop:
         self._clusters: dict[str, _Attention] = {}
         self._slots = asyncio.Semaphore(STEPS_AT_ONCE)
         self._group: asyncio.TaskGroup | None = None
+        self._may_work = False
+        """Not before it is known what the backend holds: else something of it might be taken for gone."""
         self._lookout = Lookout(backend, self.sightings, clock, self.records, self.mark)
         self._errands = Errands(store, backend, clock, launch, self)
         store.on_change(self._changed)
@@ -188,10 +192,13 @@ class Loop:
     async def _take_up_the_books(self) -> None:
         self.sightings.awake_since = self._clock.now()
         for record in await self._store.clusters(states=UNFINISHED):
-            if record.holder == self._store.replica and record.name not in self._clusters:
-                self._clusters[record.name] = _Attention(record, decided=record.version)
+            if record.holder == self._store.replica:
+                # One that was changed since it was read here is known already, as it is now.
+                self._clusters.setdefault(record.name, _Attention(record, decided=record.version))
                 self.sightings.unlinked(record.name, self._clock.now())
+        self.knows_the_books.set()
         await self._errands.recover()
+        self._may_work = True
         for name, attention in list(self._clusters.items()):
             self._errands.resume(attention.record, facts.server_restarted)
             self.look(name)
@@ -208,7 +215,8 @@ class Loop:
             if record.state.is_final:
                 return
             attention = self._clusters[name] = _Attention(record)
-            if record.scheduler.job.is_out_there:  # not new: another server had it until now
+            if self.knows_the_books.is_set() and record.scheduler.job.is_out_there:
+                # Not new: another server had it until now.
                 self.sightings.unlinked(name, self._clock.now())
                 self._errands.resume(record, facts.server_changed)
                 self.look(name)
@@ -219,7 +227,7 @@ class Loop:
         self._work_on(name, attention)
 
     def _work_on(self, name: str, attention: _Attention) -> None:
-        if not attention.working and self._group is not None:
+        if not attention.working and self._may_work and self._group is not None:
             attention.working = True
             self._group.create_task(self._work(name, attention))
 
