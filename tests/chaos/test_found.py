@@ -28,7 +28,7 @@ from dask_sluice.wire.states import ClusterState, WorkerState
 
 from ..server.records import record_of
 from . import virtual_time
-from .mortal import ChaosWorld, Fuse, MortalCore, born
+from .mortal import USER_WORKERS, ChaosWorld, Fuse, MortalCore, born
 
 ADA = Caller("ada")
 PATIENCE_S = 300.0
@@ -189,5 +189,48 @@ def test_a_request_that_comes_before_the_books_are_read_changes_nothing_for_a_st
             me = asyncio.current_task()
             assert me is not None
             await core.bury({me})
+
+    in_virtual_time(story)
+
+
+def test_workers_that_leave_count_beside_those_that_come(tmp_path: Path) -> None:
+    async def story(world: ChaosWorld) -> None:
+        async with server(tmp_path, world, dials=Dials(worker=JobDials(remove_takes_s=50))) as core:
+            one, other = await new(core), await new(core)
+            records: dict[str, ClusterRecord] = {}
+            most = 0
+
+            def changed(record: ClusterRecord, _: object) -> None:
+                nonlocal most
+                records[record.name] = record
+                most = max(most, sum(not w.state.is_final for record in records.values() for w in record.workers))
+
+            core.store.on_change(changed)
+            for name, count in ((one, 3), (other, 4)):
+                await until(core, name, running)
+                await core.control.scale(ADA, name, count)
+                await until(core, name, workers(count))
+            await core.control.scale(ADA, one, 0)
+            await core.control.scale(ADA, one, 3)
+            await until(core, one, workers(3))
+            assert most == USER_WORKERS
+
+    in_virtual_time(story)
+
+
+def test_a_cluster_whose_workers_keep_failing_leaves_its_room_to_others(tmp_path: Path) -> None:
+    async def story(world: ChaosWorld) -> None:
+        failing = Dials(worker=JobDials(connect_after_s=None, end_after_s=0.1))
+        async with server(tmp_path, world, dials=failing) as core:
+            one, other = await new(core), await new(core)
+            await until(core, other, running)
+            await until(core, one, running)
+            await core.control.scale(ADA, one, 5)
+            await until(core, one, lambda record: record.reason.code is ReasonCode.WORKERS_KEEP_FAILING)
+            core.backend.dials = Dials()
+            await core.control.scale(ADA, other, 5)
+            await until(core, other, workers(5))
+            await core.control.scale(ADA, one, 2)
+            await until(core, one, workers(2))
 
     in_virtual_time(story)

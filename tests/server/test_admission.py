@@ -62,7 +62,7 @@ class Clusters:
             was = self.demands[name]
             occupied = max(was.occupied, grant.workers)
             self.put(replace(was, grant=grant, occupied=occupied, unsubmitted=0 if submitted else was.unsubmitted))
-            self.admission.settled(name, self.now)
+            self.admission.settled(name, grant, self.now)
 
 
 def clusters(**limits: object) -> Clusters:
@@ -270,3 +270,16 @@ def test_what_can_never_fit_is_refused_with_the_limit() -> None:
 def test_every_dimension_has_its_setting() -> None:
     assert tuple(d.name for d in DIMENSIONS) == tuple(Ceiling.model_fields)
     assert len(DIMENSIONS) == len(Amounts._fields)
+
+
+def test_what_was_promised_since_still_counts_when_an_earlier_promise_is_written() -> None:
+    all_ = clusters(site={"workers": 2})
+    ada, bob = (replace(demand(name, name, wanted=1), grant=Grant(scheduler=True)) for name in ("ada", "bob"))
+    all_.put(ada)
+    first = all_.decide()["ada"]
+    all_.put(replace(ada, wanted=2))
+    assert all_.decide()["ada"].workers == 2
+    all_.put(replace(ada, wanted=2, grant=first, occupied=1))
+    all_.admission.settled("ada", first, all_.now)
+    all_.put(bob)
+    assert all_.decide() == {}

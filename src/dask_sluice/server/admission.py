@@ -15,10 +15,12 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from ..wire.reasons import ReasonCode
 from ..wire.states import ClusterState, WorkerState
 from .amounts import DIMENSIONS, NOTHING, Amounts, scheduler_amounts, worker_amounts
 from .limits import Bound, LimitBook, Scope, scopes
 from .model import ClusterRecord, Grant
+from .reconcile_workers import is_surplus
 from .shares import Standing
 
 _Turn = tuple[int, float, str]
@@ -40,12 +42,14 @@ class Demand:
     """Workers that its owner wants, within the cluster's own limit; 0 once it is to end."""
     grant: Grant
     occupied: int
-    """Workers that have not ended, wanted or not."""
+    """Workers that have not ended, but for those that leave."""
     unsubmitted: int
     """Of what was granted, how much the backend has not got yet."""
     since: float
     """When it was made; later, since when it waits."""
     ending: bool = False
+    leaving: int = 0
+    """Workers that are no longer granted and have not ended: they count beside those granted since."""
 
     @property
     def waits(self) -> bool:
@@ -59,7 +63,7 @@ class Demand:
     @property
     def use(self) -> Amounts:
         """What it counts for."""
-        workers = max(0 if self.ending else self.grant.workers, self.occupied)
+        workers = max(0 if self.ending else self.grant.workers, self.occupied) + self.leaving
         return (self.scheduler if self.grant.scheduler else NOTHING).plus(self.worker, workers)
 
     @property
@@ -91,10 +95,12 @@ def demand_of(record: ClusterRecord) -> Demand:
     spec, wanted, grant = record.spec, record.wanted, record.grant
     ending = wanted.stop is not None or not record.state.is_active
     alive = [worker for worker in record.workers if not worker.state.is_final]
+    leaving = sum(map(is_surplus, alive))
     submitted = sum(w.state is not WorkerState.PENDING or w.job.submitted_at is not None for w in alive)
     scheduler_waits = grant.scheduler and record.state is ClusterState.PENDING
     wants = min(wanted.workers, spec.max_workers) if record.state is ClusterState.RUNNING else 0
-    if record.budget is not None and record.budget.level.blocks:
+    blocked = record.budget is not None and record.budget.level.blocks
+    if blocked or record.reason.code is ReasonCode.WORKERS_KEEP_FAILING:  # until somebody scales
         wants = min(wants, grant.workers)  # room would be of no use to it
     return Demand(
         cluster=record.name,
@@ -104,10 +110,11 @@ def demand_of(record: ClusterRecord) -> Demand:
         worker=worker_amounts(spec.worker),
         wanted=wants,
         grant=grant,
-        occupied=len(alive),
+        occupied=len(alive) - leaving,
         unsubmitted=0 if ending else max(0, grant.workers - submitted) + scheduler_waits,
         since=record.created_at,
         ending=ending,
+        leaving=leaving,
     )
 
 
@@ -145,11 +152,13 @@ class Admission:
     def forget(self, cluster: str, now: float) -> None:
         """The cluster has ended."""
         self._known.pop(cluster, None)
-        self.settled(cluster, now)
-
-    def settled(self, cluster: str, now: float) -> None:
-        """What was promised to this cluster is in its record, or never will be."""
         self._promised.pop(cluster, None)
+        self._recount(cluster, now)
+
+    def settled(self, cluster: str, grant: Grant, now: float) -> None:
+        """What was promised to this cluster is in its record, or never will be; more may be promised by now."""
+        if self._promised.get(cluster) == grant:
+            del self._promised[cluster]
         self._recount(cluster, now)
 
     def used(self, scope: Scope) -> Amounts:

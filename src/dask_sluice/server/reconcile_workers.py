@@ -149,19 +149,23 @@ def scale_workers(draft: Draft) -> None:
     if len(living) > wanted:
         _give_up(draft, living, len(living) - wanted)
     elif len(living) < wanted:
-        _start_workers(draft, living, wanted)
+        _start_workers(draft, wanted)
     for worker in draft.record.workers:
         if worker.state is WorkerState.PENDING:
             draft.act(Submit(worker.job.job_id))
 
 
-def _start_workers(draft: Draft, living: list[WorkerRecord], wanted: int) -> None:
+def _start_workers(draft: Draft, wanted: int) -> None:
     record = draft.record
-    if _keep_failing(draft) or not _backoff_over(draft):
+    # Workers on their way out still take room: one that failed its own place, a surplus one another.
+    there = [worker for worker in record.workers if not worker.state.is_final]
+    in_place = sum(not is_surplus(worker) for worker in there)
+    if _keep_failing(draft):
+        draft.set(grant=replace(record.grant, workers=in_place))
         return
-    # Workers on their way out still take room.
-    occupied = sum(not worker.state.is_final for worker in record.workers)
-    count = min(wanted - len(living), record.spec.max_workers - occupied)
+    if not _backoff_over(draft):
+        return
+    count = min(wanted - in_place, record.spec.max_workers - len(there))
     for number in range(record.next_worker, record.next_worker + count):
         name = f"worker-{number}"
         worker = WorkerRecord(
@@ -172,6 +176,12 @@ def _start_workers(draft: Draft, living: list[WorkerRecord], wanted: int) -> Non
             created_at=draft.now,
         )
         draft.set(workers=(*draft.record.workers, worker), next_worker=number + 1)
+
+
+def is_surplus(worker: WorkerRecord) -> bool:
+    """Whether a worker that has not ended was given up because fewer are wanted."""
+    stopping = worker.state is WorkerState.STOPPING and worker.reason.code is ReasonCode.WORKER_SURPLUS
+    return stopping or worker.retiring_since is not None
 
 
 def _keep_failing(draft: Draft) -> bool:

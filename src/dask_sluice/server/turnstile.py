@@ -18,7 +18,7 @@ from .clock import Clock
 from .decision import Fact, plain
 from .limits import LimitBook
 from .loop import Loop, NotHeld
-from .model import ClusterRecord, Event
+from .model import ClusterRecord, Event, Grant
 from .store import Store
 
 log = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ class Turnstile:
             return
         granted, wake_at = self.admission.decide(self._clock.now())
         for name, grant in granted.items():
-            self._note(name, partial(facts.granted, grant=grant))
+            self._note(name, partial(facts.granted, grant=grant), grant)
         if wake_at is not None and self._group is not None and (self._alarm_at is None or wake_at < self._alarm_at):
             self._alarm_at = wake_at
             self._group.create_task(self._ring(wake_at))
@@ -126,15 +126,15 @@ class Turnstile:
         self._alarm_at = None
         self._decision_due.set()
 
-    def _note(self, name: str, fact: Fact) -> None:
+    def _note(self, name: str, fact: Fact, grant: Grant | None = None) -> None:
         def written(done: asyncio.Future[ClusterRecord]) -> None:
             now, error = self._clock.now(), None if done.cancelled() else done.exception()
             if isinstance(error, NotHeld):  # it goes to another server just now: tell that one
-                self._note(name, fact)
+                self._note(name, fact, grant)
             elif isinstance(error, ClusterNotFound):
                 self.admission.forget(name, now)
-            elif not done.cancelled():
-                self.admission.settled(name, now)
+            elif not done.cancelled() and grant is not None:
+                self.admission.settled(name, grant, now)
                 self._look()
 
         self._loop.note(name, fact).add_done_callback(written)
