@@ -1,12 +1,18 @@
-"""One run of kills, the same again for the same seed: `python -m tests.chaos --seed S --kills N --backend local|fake`."""
+"""One run of kills, the same again for the same seed.
+
+python -m tests.chaos --backend local|fake --seed S --kills N
+"""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
+import logging
 import os
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 
@@ -24,7 +30,7 @@ def main() -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="chaos-") as directory:
         try:
-            run_fake(seed, given.kills, Path(directory))
+            {"fake": run_fake, "local": run_local}[given.backend](seed, given.kills, Path(directory))
         except BaseException:
             print(
                 f"again: python -m tests.chaos --backend {given.backend} --seed {seed} --kills {given.kills}",
@@ -50,6 +56,24 @@ def run_fake(seed: int, kills: int, directory: Path) -> None:
             raise
 
     virtual_time.run(main())
+
+
+def run_local(seed: int, kills: int, directory: Path) -> None:
+    from .local_run import LocalRun  # imports distributed, which sets up its loggers
+
+    for name in ("distributed", "distributed.client", "tornado", "asyncio", "dask_sluice.client"):  # they tell of every kill
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+    async def main() -> None:
+        chaos = LocalRun(seed, directory, lambda line: print(line, flush=True))
+        try:
+            await chaos.run(kills)
+        except BaseException:
+            print(chaos.log[-4000:], *chaos.kills[-5:], sep="\n", flush=True)
+            raise
+
+    warnings.simplefilter("ignore")
+    asyncio.run(main())
 
 
 if __name__ == "__main__":
