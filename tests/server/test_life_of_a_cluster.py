@@ -72,6 +72,16 @@ async def test_every_change_has_its_event(core: Core) -> None:
     ]
 
 
+async def test_events_are_in_the_order_of_their_times_whoever_writes_at_once(core: Core) -> None:
+    record = await core.running()
+    scaling = [core.control.scale(ADA, record.name, count % 3) for count in range(30)]
+    await asyncio.gather(*scaling, *(core.control.adapt(ADA, record.name, 0, count % 3, True) for count in range(30)))
+    await core.control.stop(ADA, record.name)
+    await core.until(record.name, ClusterState.STOPPED)
+    times = [event.time for event in await core.control.events(ADA, record.name)]
+    assert times == sorted(times)
+
+
 async def test_workers_come_and_go(core: Core) -> None:
     record = await core.running(workers=3)
     await core.control.scale(ADA, record.name, 1)

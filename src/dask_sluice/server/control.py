@@ -151,18 +151,18 @@ class Control:
     ) -> tuple[ClusterRecord, str]:
         """Record, and a sentence where a limit changed the bounds. `maximum` None: the cluster's limit."""
         wishes.check_bounds(minimum, maximum)
-        now = self._clock.now()
+        now = self._clock.now
         if not active:
-            return await self._wish(caller, name, lambda record: wishes.adaptive_off(record, caller.name, now))
+            return await self._wish(caller, name, lambda record: wishes.adaptive_off(record, caller.name, now()))
         return await self._wish(
-            caller, name, lambda record: wishes.adaptive(record, caller.name, minimum or 0, maximum, now)
+            caller, name, lambda record: wishes.adaptive(record, caller.name, minimum or 0, maximum, now())
         )
 
     async def lease(self, caller: Caller, name: str, change: LeaseChange) -> ClusterRecord:
         """Keep it alive, extend its life, note that its client is there; LimitExceeded above the terms."""
-        now = self._clock.now()
 
         def changed(record: ClusterRecord) -> Change:
+            now = self._clock.now()
             check(caller, Action.SCALE, record)
             if not record.state.is_active or record.wanted.stop is not None:
                 raise not_running(record)
@@ -293,8 +293,11 @@ class Control:
         return await self._store.intervals(asked.since, asked.until, user, lambda found: fold(found, asked, now))
 
     async def _stop(self, name: str, reason: Reason) -> ClusterRecord:
-        now = self._clock.now()
-        return (await self._store.change(name, lambda record: wishes.stopped(record, reason, now), durable=True)).record
+
+        def stopped(record: ClusterRecord) -> Change:
+            return wishes.stopped(record, reason, self._clock.now())
+
+        return (await self._store.change(name, stopped, durable=True)).record
 
     async def _get(self, caller: Caller, action: Action, name: str) -> ClusterRecord:
         record = await self._store.cluster(name)

@@ -273,14 +273,14 @@ class Loop:
         return True
 
     async def _step(self, name: str, told: list[Fact]) -> Decision:
-        now = self._clock.now()
-        seen = self.sightings.observation(name, now, self._errands.submitting(name))
+        seen = self.sightings.observation(name, self._clock.now(), self._errands.submitting(name))
 
         def decide(record: ClusterRecord) -> Decision:
             # Compared in the transaction that writes: a server that slept through the end of its lease does no harm.
             if record.holder != self._store.replica:
                 raise NotHeld(name)
-            return reconcile(record, seen, now, self._rules, told)
+            # The time is taken where it is written: so events are in the order of their times as well.
+            return reconcile(record, seen, self._clock.now(), self._rules, told)
 
         attention = self._clusters.get(name)
         known = attention.record if attention is not None else None
