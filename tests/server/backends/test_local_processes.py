@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -219,6 +221,20 @@ async def test_a_restarted_server_uses_the_nursery_that_is_there(harness: LocalH
     await harness.reopen()
     await running(harness, job("one", "worker-2", "stay"))
     assert harness.nurseries() == before
+
+
+async def test_a_nursery_that_was_warming_when_its_server_was_killed_is_told_to_end_and_leaves_no_socket(
+    harness: LocalHarness,
+) -> None:
+    path = harness.runtime_dir / "nursery-warming.sock"
+    with socket.socket(socket.AF_UNIX) as warming:
+        warming.bind(str(path))
+        warming.listen()
+        await harness.reopen()
+        assert not path.exists()
+        told, _ = warming.accept()
+        with told:
+            assert json.loads(told.recv(1000))["op"] == "quit"
 
 
 async def test_a_nursery_without_children_ends_with_its_server(harness: LocalHarness) -> None:

@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 _IDLE_S = 600.0
 """A nursery ends by itself after so long without children and without a server."""
 _FIND_AGAIN_S = 2.0
+_SAY_S = 0.05
+"""For something that needs no answer."""
 
 
 @dataclass(frozen=True)
@@ -224,9 +226,15 @@ class Nurseries:
         except OSError:  # nobody listens any more
             _forget(socket_path)
             return
+        if not _note(socket_path).exists():
+            # Still warming when its server was killed: of no use to anyone. It reads that once it is warm.
+            with contextlib.suppress(Unavailable):
+                await connection.request("quit", timeout_s=_SAY_S)
+            await connection.close()
+            _forget(socket_path)
+            return
         try:
-            # One without a note beside it was still warming when its server was killed: of no use to anyone.
-            await connection.request("ping" if _note(socket_path).exists() else "quit", timeout_s=_FIND_AGAIN_S)
+            await connection.request("ping", timeout_s=_FIND_AGAIN_S)
             state = json.loads(_note(socket_path).read_text())
         except (OSError, Unavailable):
             await connection.close()
@@ -308,7 +316,7 @@ def _remember(nursery: Nursery) -> None:
 
 
 def _forget(socket_path: Path) -> None:
-    for path in (socket_path, _note(socket_path)):
+    for path in (socket_path, _note(socket_path), socket_path.with_suffix(".new")):
         path.unlink(missing_ok=True)
 
 
