@@ -61,7 +61,8 @@ def run_fake(seed: int, kills: int, directory: Path) -> None:
 def run_local(seed: int, kills: int, directory: Path) -> None:
     from .local_run import LocalRun  # imports distributed, which sets up its loggers
 
-    for name in ("distributed", "distributed.client", "tornado", "asyncio", "dask_sluice.client"):  # they tell of every kill
+    # They tell of every kill.
+    for name in ("distributed", "distributed.client", "tornado", "asyncio", "dask_sluice.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
     async def main() -> None:

@@ -273,23 +273,23 @@ class LocalRun:
         for tenant in self._tenants:
             await tenant.leave()
         assert await self._server.stop() == 0
-        left = processes(self._data_dir)
-        assert not left, f"left behind: {left}"
+        await self._until(lambda: not processes(self._data_dir), "no process is left")
         names = list(socket_files(self._data_dir))
         assert not [name for name in names if name != "server.sock"], names
         self._server.document = {**self._server.document, "timeouts": {"ended_kept_s": 0.001}}
         self._server.url = ""
         assert await self._server.start_or_die()
-        async with asyncio.timeout(REST_WITHIN_S):
-            while self._kept():  # noqa: ASYNC110
-                await asyncio.sleep(0.1)
+        await self._until(lambda: not list((self._data_dir / "clusters").iterdir()), "no directory is left")
         assert self._books is not None
         assert await self._books.read() == {}
         assert await self._server.stop() == 0
-        assert not processes(self._data_dir)
+        await self._until(lambda: not processes(self._data_dir), "no process is left")
 
-    def _kept(self) -> list[Path]:
-        return list((self._data_dir / "clusters").iterdir())
+    async def _until(self, holds: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + 10
+        while not holds():
+            assert time.monotonic() < deadline, f"still not: {what}: {processes(self._data_dir)}"
+            await asyncio.sleep(0.05)
 
     async def _clear_away(self) -> None:
         """However it ended: nothing of this run goes on."""
