@@ -147,11 +147,12 @@ class MortalDatabase(Database):
 class MortalStore(Store):
     def __init__(self, path: Path, life: Life) -> None:
         super().__init__(path)
+        self._place = path
         self._life = life
 
     def open(self) -> None:
-        schema.prepare(self._path)
-        self._database = MortalDatabase(self._path, self._life)
+        schema.prepare(self._place)
+        self._database = MortalDatabase(self._place, self._life)
 
 
 class MortalBackend(FakeBackend):
@@ -233,8 +234,7 @@ class MortalCore:
 
     def _let_agents_call(self) -> None:
         self.backend.call_home_to(self.links)
-        answers = self.world.dial
-        assert answers is not None
+        (answers,) = self.world.doors
 
         async def answer(launch: SchedulerLaunch) -> Line | None:
             await self.life.reach("link")
@@ -249,12 +249,12 @@ class MortalCore:
                 self.life.lines.append(line)
             return line
 
-        self.world.dial = dial
+        self.world.doors[:] = [dial]
 
     async def bury(self, outsiders: set[asyncio.Task[Any]]) -> None:
         """Clear away what is left of it, without letting it do anything more."""
         self.life.over.set()
-        self.world.dial = None
+        self.world.doors.clear()
         for _ in range(100):
             left = asyncio.all_tasks() - outsiders - self.world.tasks() - {asyncio.current_task()}
             if not left:
