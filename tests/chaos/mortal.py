@@ -126,6 +126,7 @@ class MortalDatabase(Database):
     def __init__(self, path: Path, life: Life) -> None:
         super().__init__(path)
         self._life = life
+        self._gathered = None  # it would write on a thread
 
     async def _run(self, executor: ThreadPoolExecutor, engine: Engine, work: Callable[[Connection], T], verb: str) -> T:
         await asyncio.sleep(0)
