@@ -20,7 +20,7 @@ from .postgresql import BINARIES, PostgreSQL
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true", "yes")
 # Machines are shared and slow at times: what an example computes counts, not how long it takes.
 settings.register_profile("short", max_examples=60, deadline=None)
-settings.register_profile("long", max_examples=10_000, deadline=None)
+settings.register_profile("chaos", max_examples=10_000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
 _SPEAKING = ("DASK_", "JUPYTERHUB_", "SLUICE_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 from dask_sluice.server.model import ClusterRecord, Event, WorkerRecord
 from dask_sluice.server.store import Secrets
@@ -81,6 +84,16 @@ def check_ownership(world: ChaosWorld, seen: Iterable[Seen]) -> None:
     assert not ended & living
     twice = [job for job, count in world.births.items() if count > 1]
     assert not twice, f"started twice: {twice}"
+
+
+def check_ledger(database: Path, seen: Iterable[Seen]) -> None:
+    """What runs is being charged, and nothing else is."""
+    with closing(sqlite3.connect(database)) as connection:
+        rows = connection.execute("SELECT job_id, started_at, ended_at FROM intervals").fetchall()
+    open_ = {job for job, _, ended_at in rows if ended_at is None}
+    ours = {job.job_id for each in seen for job in each.record.jobs if job.is_out_there}
+    assert open_ == ours, f"charged and not there: {open_ - ours}; there and not charged: {ours - open_}"
+    assert not [job for job, started_at, ended_at in rows if ended_at is not None and ended_at < started_at]
 
 
 def check_limits(records: Iterable[ClusterRecord]) -> None:

@@ -288,6 +288,7 @@ class FakeRun:
     def _check(self, core: MortalCore, seen: dict[str, Seen]) -> None:
         assert not self._faults, self._faults
         checks.check_ownership(self._world, seen.values())
+        checks.check_ledger(self._directory / "sluice.db", seen.values())
         checks.check_nobody_waits_for_nothing(each.record for each in seen.values())
         table = {name: route for name in seen if (route := core.routes.get(name)) is not None}
         checks.check_routes(table, seen.values())

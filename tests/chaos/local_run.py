@@ -236,6 +236,7 @@ class LocalRun:
     def _check(self, seen: dict[str, Seen]) -> None:
         """What must hold at once."""
         assert keys(self._data_dir) == self._keys, "a key has changed"
+        checks.check_ledger(self._data_dir / "sluice.db", seen.values())
         assert self._before.keys() <= seen.keys(), "clusters were forgotten"
         for name, each in seen.items():
             checks.check_story(each)

@@ -157,7 +157,7 @@ class Crowd(RuleBasedStateMachine):
             assert self.all.admission.why(name) is not None
 
 
-Crowd.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+Crowd.TestCase.settings = settings(max_examples=max(100, settings().max_examples), stateful_step_count=30)
 TestCrowd = Crowd.TestCase
 
 

@@ -350,7 +350,7 @@ class Life(RuleBasedStateMachine):
             assert sum(not w.state.is_final for w in record.workers) == record.wanted.workers
 
 
-Life.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+Life.TestCase.settings = settings(max_examples=max(150, settings().max_examples), stateful_step_count=30)
 TestLife = Life.TestCase
 
 

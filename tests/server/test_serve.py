@@ -66,6 +66,33 @@ async def test_a_second_server_on_the_same_data_learns_of_the_first(server: Serv
         assert (await client.get("/api/v2/clusters")).status_code == 200
 
 
+async def test_a_second_server_learns_of_one_that_is_still_starting(tmp_path: Path) -> None:
+    first, second = ServerProcess(tmp_path / "data"), ServerProcess(tmp_path / "data")
+    await first.launch()
+    lock = tmp_path / "data" / "server.lock"
+    await eventually(lambda: lock.exists() and str(first.process.pid) in lock.read_text())
+    await second.launch()
+    assert f"another dask-sluice server already runs on {first.data_dir}" in await second.error()
+    assert first.process.stdout is not None
+    assert (await first.process.stdout.readline()).startswith(b"ready: ")
+    await ended(first)
+
+
+@pytest.mark.parametrize("when", ["starting", "ready"])
+async def test_a_killed_server_leaves_the_data_directory_to_the_next(tmp_path: Path, when: str) -> None:
+    first = ServerProcess(tmp_path / "data")
+    lock = tmp_path / "data" / "server.lock"
+    if when == "ready":
+        await first.start()
+    else:
+        await first.launch()
+        await eventually(lambda: lock.exists() and str(first.process.pid) in lock.read_text())
+    await first.kill()
+    second = await ServerProcess(tmp_path / "data").start()
+    assert str(second.process.pid) in lock.read_text()
+    await ended(second)
+
+
 async def test_a_second_server_on_the_same_port_names_the_port(server: ServerProcess, tmp_path: Path) -> None:
     second = ServerProcess(tmp_path / "other", port=server.port)
     await second.launch()
