@@ -6,8 +6,10 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 READY := .venv/.ready
 PYTEST := $(BIN)/python -m pytest
+# Whatever hypothesis tries on the control plane.
+PROPERTIES = $(shell grep -rl --include='test_*.py' '^from hypothesis' tests/server tests/agent)
 
-.PHONY: demo serve test check bench old-clients versions environments clean help
+.PHONY: demo serve test chaos check bench old-clients versions environments clean help
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -35,6 +37,11 @@ test: $(READY) ## all tests; those that need a service come last and say why whe
 	@$(BIN)/python scripts/services.py
 	$(PYTEST) -m "not real"
 	$(PYTEST) -m real
+
+chaos: $(READY) ## 500 kills at random points, then every property on 10,000 examples
+	$(BIN)/python -m tests.chaos --backend fake --kills 200
+	$(BIN)/python -m tests.chaos --backend local --kills 300
+	HYPOTHESIS_PROFILE=chaos $(PYTEST) -m "not real" $(PROPERTIES)
 
 bench: $(READY) ## ours and dask-gateway side by side: one table, bench/latest.json
 	$(BIN)/python -m bench.run
