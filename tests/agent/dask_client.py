@@ -36,6 +36,20 @@ def let_go(client: Any) -> None:
     HELD.clear()
 
 
+class Counter:
+    """An actor: it lives on one worker, and cannot be moved."""
+
+    count = 0
+
+
+def hold_actor(client: Any) -> str:
+    """Name of the worker that has it."""
+    HELD["actor"] = client.submit(Counter, actor=True, pure=False)
+    wait(HELD["actor"])
+    ((address, *_),) = client.who_has([HELD["actor"]]).values()
+    return str(client.scheduler_info()["workers"][address]["name"])
+
+
 def start_sleep(client: Any, seconds: float) -> None:
     HELD["sleep"] = client.submit(time.sleep, seconds, pure=False)
 

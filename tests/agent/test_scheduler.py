@@ -12,7 +12,7 @@ import socket
 import time
 import urllib.request
 
-from .harness import TOKEN, Agents
+from .harness import PATIENCE_S, TOKEN, Agents
 
 
 def names(message: dict[str, object]) -> set[str]:
@@ -82,6 +82,31 @@ async def test_the_last_worker_is_retired_although_nobody_can_take_its_data(clus
         await cluster.server.say("retire", names=["worker-1"], count=0)
         await cluster.server.hear("report", lambda message: message["retired"] == ["worker-1"])
     assert await cluster.end_of("worker-1") == 0
+
+
+async def test_a_worker_whose_data_cannot_move_yet_is_tried_again(cluster: Agents) -> None:
+    await cluster.start_scheduler()
+    await cluster.start_workers("worker-1", "worker-2")
+    async with cluster.client() as user:
+        held_by = await user.do("hold_actor")
+        await cluster.server.say("retire", names=[held_by], count=0)
+        async with asyncio.timeout(PATIENCE_S):
+            while "can't be moved" not in cluster.log("scheduler"):  # noqa: ASYNC110 - a log has no event
+                await asyncio.sleep(0.02)
+        assert cluster.processes[held_by].poll() is None
+        await user.do("let_go")
+        report = await cluster.server.hear("report", lambda message: message["retired"] == [held_by])
+        assert names(report) == {"worker-1", "worker-2"} - {held_by}
+
+
+async def test_when_all_go_at_different_times_none_waits_for_another(cluster: Agents) -> None:
+    await cluster.start_scheduler()
+    await cluster.start_workers("worker-1", "worker-2")
+    async with cluster.client() as user:
+        await user.do("hold", 10)
+        await cluster.server.say("retire", names=["worker-1"], count=0)
+        await cluster.server.say("retire", names=["worker-2"], count=0)
+        await cluster.server.hear("report", lambda message: set(message["retired"]) == {"worker-1", "worker-2"})
 
 
 async def test_exactly_as_many_are_retired_as_were_asked_for(cluster: Agents) -> None:

@@ -92,6 +92,16 @@ async def test_workers_come_and_go(core: Core) -> None:
     assert [m["op"] for m in core.agent(record.name).heard].count("retire") == 1
 
 
+async def test_a_worker_whose_data_cannot_be_moved_ends_at_last_and_says_so(tmp_path: Path, world: World) -> None:
+    async with running_core(tmp_path, world=world, rules=Rules(retire_s=0)) as core:
+        name = (await core.running(workers=2)).name
+        core.agent(name).keeps_retiring = True
+        await core.control.scale(ADA, name, 1)
+        record = await core.until_workers(name, 1, WorkerState.STOPPED, others=True)
+        (stopped,) = [worker for worker in record.workers if worker.state is WorkerState.STOPPED]
+        assert stopped.reason.code is ReasonCode.WORKER_RETIRE_TIMEOUT
+
+
 async def test_the_scheduler_is_told_what_is_wanted(core: Core) -> None:
     record = await core.running(workers=2)
     await core.control.adapt(ADA, record.name, 1, 5, True)

@@ -14,7 +14,7 @@ import os
 import pickle
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from typing import Any, Optional
 
 from distributed.diagnostics.plugin import SchedulerPlugin
@@ -33,6 +33,8 @@ EVENT_OP = "sluice_worker_event"
 DEBOUNCE_S = 0.02
 """A hundred workers that connect at once make a few reports, not a hundred."""
 RETIRED_REMEMBERED = 1000
+RETIRE_AGAIN_S = 0.5
+RETIRE_AGAIN_LIMIT_S = 10.0
 EVENTS_KEPT = 100
 """Events that happened while there was no link."""
 
@@ -51,6 +53,7 @@ class SchedulerAgent:
         self._changed = asyncio.Event()
         self._report_every_s = 5.0
         self._look_every_s = 1.0
+        self._retiring: set[str] = set()
         self._retired: deque[str] = deque(maxlen=RETIRED_REMEMBERED)
         self._events: deque[AgentEvent] = deque(maxlen=EVENTS_KEPT)
         self._wished: Optional[tuple[int, Decision]] = None
@@ -184,26 +187,43 @@ class SchedulerAgent:
         self.stop_asked.set()
 
     def _on_retire(self, message: Message) -> None:
-        names = [str(name) for name in message.get("names", ())]
+        names = {str(name) for name in message.get("names", ())}
         self.in_background(self._retire(names, int(message.get("count", 0))))
 
-    async def _retire(self, names: Iterable[str], count: int) -> None:
-        """Move data away from these workers and close them; from `count` more of our own choice too."""
-        chosen = self._choose(set(names), count)
-        if not chosen:
-            return
+    async def _retire(self, names: set[str], count: int) -> None:
+        """Move data away from these workers and close them; from `count` more of our own choice too.
+
+        A worker whose data has nowhere to go yet is tried again, until the server has it ended.
+        """
+        chosen, pause_s = self._choose(names, count), RETIRE_AGAIN_S
+        going = set(chosen.values())
+        self._retiring |= going
+        while chosen:
+            left = await self._retire_once(chosen)
+            gone = {name for address, name in chosen.items() if address not in left}
+            self._retired.extend(gone)
+            self._retiring -= gone
+            going -= gone
+            self._changed.set()
+            if left:
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, RETIRE_AGAIN_LIMIT_S)
+            chosen = self._choose(going, 0)
+        self._retiring -= going
+
+    async def _retire_once(self, chosen: dict[str, str]) -> set[str]:
+        """Addresses of those that had to stay."""
         scheduler = self._scheduler
         await scheduler.retire_workers(workers=list(chosen), close_workers=True, remove=True)
-        left = [address for address in chosen if address in scheduler.workers]
-        if left and not set(scheduler.workers) - set(left):
+        left = {address for address in chosen if address in scheduler.workers}
+        if left and all(str(ws.name) in self._retiring for ws in scheduler.workers.values()):
             # Nobody stays who could take what they hold: it is lost, as whoever scales to nothing knows.
             for address in left:
                 closing = scheduler.close_worker(address)
                 if inspect.isawaitable(closing):
                     await closing
-            left = []
-        self._retired.extend(name for address, name in chosen.items() if address not in left)
-        self._changed.set()
+            return set()
+        return left
 
     def _choose(self, names: set[str], count: int) -> dict[str, str]:
         """Address and name of each worker to retire: those named, and exactly `count` others if there are so many."""

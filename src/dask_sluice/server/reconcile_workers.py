@@ -130,7 +130,10 @@ def _see_retiring(draft: Draft, worker: WorkerRecord) -> None:
     if draft.seen.unlinked_since is not None:
         since, limit_s = max(since, draft.seen.unlinked_since), rules.retire_unlinked_s
     if draft.passed(_known_since(draft, since) + limit_s):
-        draft.change_worker(worker, WorkerState.STOPPING, Reason(ReasonCode.WORKER_SURPLUS))
+        reason = plain(ReasonCode.WORKER_RETIRE_TIMEOUT, limit_s=limit_s)
+        if not draft.record.wanted.workers:
+            reason = Reason(ReasonCode.WORKER_SURPLUS)
+        draft.change_worker(worker, WorkerState.STOPPING, reason)
 
 
 def _known_since(draft: Draft, since: float) -> float:

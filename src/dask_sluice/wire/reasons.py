@@ -41,6 +41,7 @@ class ReasonCode(str, Enum):
     WORKER_CONNECTED = "worker_connected"
     WORKER_SURPLUS = "worker_surplus"
     WORKER_RETIRED = "worker_retired"
+    WORKER_RETIRE_TIMEOUT = "worker_retire_timeout"
     WORKER_START_FAILED = "worker_start_failed"
     WORKER_START_TIMEOUT = "worker_start_timeout"
     WORKER_OUT_OF_MEMORY = "worker_out_of_memory"
@@ -129,6 +130,10 @@ CATALOGUE: Mapping[ReasonCode, ReasonText] = {
     ReasonCode.WORKER_CONNECTED: ReasonText("connected to the scheduler"),
     ReasonCode.WORKER_SURPLUS: ReasonText("no longer wanted"),
     ReasonCode.WORKER_RETIRED: ReasonText("retired, its data is with other workers"),
+    ReasonCode.WORKER_RETIRE_TIMEOUT: ReasonText(
+        "no longer wanted, and ended although its data could not be moved to other workers within {limit_s:g} s",
+        "What was lost is computed again. Keep more workers, or larger ones; actors cannot be moved at all.",
+    ),
     ReasonCode.WORKER_START_FAILED: ReasonText(
         "ended before it connected: {how}{last_lines}", "The last lines of its log say what it tripped over."
     ),
