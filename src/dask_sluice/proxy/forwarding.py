@@ -8,14 +8,13 @@ client sends is framed anew: there is no second opinion about where a request en
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import h11
 
 from .pages import Headers
-from .upstream import READ_BYTES, UpstreamGone, Wire
+from .upstream import UpstreamGone, Wire
 
 _HOP_BY_HOP = frozenset(
     {
@@ -178,43 +177,3 @@ async def _pass_on(client: Wire, event: object, rewrite: Callable[[Headers], Hea
     elif isinstance(event, h11.EndOfMessage):
         await client.send(h11.EndOfMessage())
     return True
-
-
-async def join(client: Wire, upstream: Wire) -> None:
-    """After a switch of protocols: bytes both ways until both ends are done, or either breaks."""
-    for here, there in ((client, upstream), (upstream, client)):
-        early, _ = here.state.trailing_data
-        if early:
-            there.writer.write(early)
-    await run_until(
-        asyncio.FIRST_EXCEPTION,
-        _copy_bytes(client.reader, upstream.writer),
-        _copy_bytes(upstream.reader, client.writer),
-    )
-
-
-async def run_until(when: str, *coroutines: Coroutine[Any, Any, None]) -> None:
-    """Run these side by side until `when` (as for asyncio.wait), then end the rest.
-
-    An end that broke off is a normal way for bytes to stop coming, so OSError is not passed on.
-    """
-    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
-    try:
-        await asyncio.wait(tasks, return_when=when)
-    finally:
-        for task in tasks:
-            task.cancel()
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-    for result in results:
-        if isinstance(result, Exception) and not isinstance(result, OSError):
-            raise result
-
-
-async def _copy_bytes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(READ_BYTES):
-        writer.write(data)
-        await writer.drain()
-    if writer.can_write_eof():
-        writer.write_eof()
-    else:  # TLS cannot end one direction by itself
-        writer.close()

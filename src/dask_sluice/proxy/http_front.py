@@ -21,12 +21,13 @@ import h11
 
 from . import dashboards, pages
 from .access import AccessCheck
-from .forwarding import Caller, ClientGone, exchange, has_body, header, join, request_headers, wants_upgrade
+from .forwarding import Caller, ClientGone, exchange, has_body, header, request_headers, wants_upgrade
 from .pages import Headers
 from .paths import Destination, Elsewhere, Nowhere, ToDashboard, ToServer, ToTunnel, destination
+from .relay import Relay, relay
 from .routes import Route, RouteTable
 from .settings import Settings
-from .upstream import READ_BYTES, Address, ServerConnections, UpstreamGone, Wire, connect
+from .upstream import READ_BYTES, Address, Reader, ServerConnections, UpstreamGone, Wire, Writer, connect
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ def is_loopback(address: str) -> bool:
 class _ClientProtocol(asyncio.StreamReaderProtocol):
     """A stream that says when the client has gone, so that nobody goes on working for it."""
 
-    def __init__(self, reader: asyncio.StreamReader) -> None:
+    def __init__(self, reader: Reader) -> None:
         super().__init__(reader)
         self.when_gone: Callable[[], object] | None = None
 
@@ -69,6 +70,14 @@ class _ClientProtocol(asyncio.StreamReaderProtocol):
             self.when_gone = None
 
 
+class _SwitchedProtocols(Exception):
+    """The connection has become a WebSocket, and what carries it from now on needs none of us."""
+
+    def __init__(self, carrier: Relay) -> None:
+        super().__init__()
+        self.carrier = carrier
+
+
 class HttpFront:
     """Serves HTTP on the connections that it is handed."""
 
@@ -80,8 +89,11 @@ class HttpFront:
         self._server = server
         self._access = AccessCheck(server)
         self._context = context
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._idle: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Relay | None]] = set()
+        self._idle: set[asyncio.Task[Relay | None]] = set()
+        self._relays: set[Relay] = set()
+        self._all_relayed = asyncio.Event()  # no WebSocket is open
+        self._all_relayed.set()
         self._stopping = False
 
     def take(self, sock: socket.socket, address: str, *, tls: bool, done: Callable[[], None]) -> None:
@@ -91,9 +103,24 @@ class HttpFront:
 
         def over(_: object) -> None:
             self._tasks.discard(task)
-            done()
+            carrier = None if task.cancelled() else task.result()
+            if carrier is None:
+                done()
+            else:
+                self._carry(carrier, done)
 
         task.add_done_callback(over)
+
+    def _carry(self, carrier: Relay, done: Callable[[], None]) -> None:
+        def over(_: object) -> None:
+            self._relays.discard(carrier)
+            if not self._relays:
+                self._all_relayed.set()
+            done()
+
+        self._relays.add(carrier)
+        self._all_relayed.clear()
+        carrier.start(over)
 
     async def stop(self) -> None:
         """Let running exchanges finish; idle connections end at once. Cancel it to end the rest."""
@@ -103,12 +130,16 @@ class HttpFront:
         try:
             while self._tasks:
                 await asyncio.wait(self._tasks)
+            await self._all_relayed.wait()
         finally:
             for task in self._tasks:
                 task.cancel()
+            for carrier in self._relays:
+                carrier.close()
 
-    async def _serve(self, sock: socket.socket, address: str, *, tls: bool) -> None:
-        reader = asyncio.StreamReader(limit=READ_BYTES)
+    async def _serve(self, sock: socket.socket, address: str, *, tls: bool) -> Relay | None:
+        """Serve the connection to its end, or until it is a WebSocket, which whoever asked has to carry on."""
+        reader = Reader()
         protocol = _ClientProtocol(reader)
         loop = asyncio.get_running_loop()
         try:
@@ -121,17 +152,22 @@ class HttpFront:
         except OSError as error:  # SSLError is one: the handshake failed, which is the client's to tell
             log.debug("%s: no TLS handshake: %s", address, error)
             sock.close()
-            return
-        client = Wire(h11.SERVER, reader, asyncio.StreamWriter(transport, protocol, reader, loop))
+            return None
+        client = Wire(h11.SERVER, reader, Writer(transport, protocol, reader, loop))
         connection = _Connection(self, client, protocol, address, "https" if tls else "http")
         try:
             await connection.serve()
+        except _SwitchedProtocols as switched:
+            return switched.carrier
         except (ClientGone, OSError) as error:
             log.debug("%s went away: %s", address, error)
         except Exception:  # the outer edge: one connection's trouble must not reach another
             log.exception("%s: unexpected error, connection closed", address)
-        finally:
+        except BaseException:
             client.close()
+            raise
+        client.close()
+        return None
 
 
 class _Connection:
@@ -240,21 +276,22 @@ class _Connection:
     async def _exchange(self, request: h11.Request, upstream: Wire, rewrite: Callable[[Headers], Headers]) -> None:
         """One exchange, after which `upstream` is spare or closed. Ends early when the client goes."""
         assert self._task is not None
+        carrier = None
         complete = False
         self._protocol.when_gone = self._task.cancel
         try:
             await exchange(self._client, upstream, request, rewrite)
             self._protocol.when_gone = None
             if self._client.state.our_state is h11.SWITCHED_PROTOCOL:
-                await join(self._client, upstream)
-                raise ClientGone("the WebSocket is over")
+                carrier = await relay(self._client, upstream)
             complete = True
         finally:
             self._protocol.when_gone = None
-            if complete:
-                self._server.give_back(upstream)
-            else:
+            if not complete:
                 upstream.close()
+        if carrier is not None:
+            raise _SwitchedProtocols(carrier)
+        self._server.give_back(upstream)
 
     async def _to_dashboard(self, request: h11.Request, goal: ToDashboard, headers: Headers, sent_on: Headers) -> None:
         is_page = request.method in (b"GET", b"HEAD") and pages.wants_page(header(headers, b"accept"))

@@ -7,6 +7,8 @@ from the client to the scheduler: the proxy sees no more of it than in a direct 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 import h11
 from websockets.exceptions import InvalidHandshake
@@ -16,7 +18,6 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from . import pages
-from .forwarding import run_until
 from .routes import Route
 from .upstream import READ_BYTES, Address, UpstreamGone, Wire, connect
 
@@ -66,7 +67,7 @@ class _Tunnel:
 
     async def run(self) -> None:
         """Carry bytes until the WebSocket is closed or either end breaks off."""
-        await run_until(asyncio.FIRST_COMPLETED, self._to_scheduler(), self._to_client(), self._ping())
+        await _run_until(asyncio.FIRST_COMPLETED, self._to_scheduler(), self._to_client(), self._ping())
 
     async def _flush(self) -> None:
         for data in self._socket.data_to_send():
@@ -111,6 +112,23 @@ class _Tunnel:
                 return
             self._socket.send_ping(b"")
             await self._flush()
+
+
+async def _run_until(when: str, *coroutines: Coroutine[Any, Any, None]) -> None:
+    """Run these side by side until `when` (as for asyncio.wait), then end the rest.
+
+    An end that broke off is a normal way for bytes to stop coming, so OSError is not passed on.
+    """
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    try:
+        await asyncio.wait(tasks, return_when=when)
+    finally:
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    for result in results:
+        if isinstance(result, Exception) and not isinstance(result, OSError):
+            raise result
 
 
 def _not_a_websocket(error: Exception | None) -> pages.Refusal:

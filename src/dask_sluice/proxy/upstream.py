@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from time import monotonic
@@ -30,12 +29,34 @@ class UpstreamGone(Exception):
     """The other side refused the connection, broke it off or spoke no HTTP."""
 
 
+class Reader(asyncio.StreamReader):
+    """A stream that can be left, with what it holds."""
+
+    def __init__(self) -> None:
+        super().__init__(limit=READ_BYTES)
+        self.ended = False  # at_eof() is true only once all has been read
+
+    def feed_eof(self) -> None:
+        self.ended = True
+        super().feed_eof()
+
+    async def rest(self) -> bytes:
+        """What has arrived and was not read. Does not wait; nothing can be read afterwards."""
+        super().feed_eof()
+        return await self.read()
+
+
+class Writer(asyncio.StreamWriter):
+    """A stream that can be forgotten: asyncio's would close its connection."""
+
+    def __del__(self) -> None:
+        pass
+
+
 class Wire:
     """One HTTP/1.1 connection: events in, events out."""
 
-    def __init__(
-        self, role: type[h11.CLIENT | h11.SERVER], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    def __init__(self, role: type[h11.CLIENT | h11.SERVER], reader: Reader, writer: Writer) -> None:
         self.state = h11.Connection(role, max_incomplete_event_size=MAX_HEAD_BYTES)
         self.reader, self.writer = reader, writer
         self.idle_since = monotonic()
@@ -51,6 +72,13 @@ class Wire:
         if data := self.state.send(event):
             self.writer.write(data)
             await self.writer.drain()
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """The connection itself."""
+        transport = self.writer.transport
+        assert isinstance(transport, asyncio.Transport)
+        return transport
 
     def close(self) -> None:
         self.writer.close()
@@ -82,16 +110,19 @@ def server_address(text: str) -> Address:
 
 async def connect(address: Address) -> Wire:
     """A new connection. Raises UpstreamGone."""
+    loop = asyncio.get_running_loop()
+    reader = Reader()
+    protocol = asyncio.StreamReaderProtocol(reader)
+    transport: asyncio.Transport
     try:
         async with asyncio.timeout(_CONNECT_TIMEOUT_S):
             if address.path:
-                reader, writer = await asyncio.open_unix_connection(address.path, limit=READ_BYTES)
+                transport, _ = await loop.create_unix_connection(lambda: protocol, address.path)
             else:
-                reader, writer = await asyncio.open_connection(address.host, address.port, limit=READ_BYTES)
-                writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                transport, _ = await loop.create_connection(lambda: protocol, address.host, address.port)
     except OSError as error:  # TimeoutError is one
         raise UpstreamGone(f"cannot connect to {address.path or address.authority}: {error}") from error
-    return Wire(h11.CLIENT, reader, writer)
+    return Wire(h11.CLIENT, reader, Writer(transport, protocol, reader, loop))
 
 
 class ServerConnections:
