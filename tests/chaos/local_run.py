@@ -27,6 +27,8 @@ from .tenants import Tenant
 
 TENANTS = 2
 REST_WITHIN_S = 60.0
+SLOW_S = 10.0
+"""Whoever takes longer than this to recover is worth a line."""
 VICTIMS = {
     "server": 8,
     "server at a point": 10,
@@ -100,7 +102,7 @@ class LocalRun:
     # -- rounds
 
     async def _round(self) -> None:
-        kill = self._plan()
+        kill, began = self._plan(), time.monotonic()
         self.kills.append(f"{len(self.kills) + 1}: {kill}")
         proxies = {p.pid for p in processes(self._data_dir) if p.what == "proxy"}
         if kill.victim == "server at a point":
@@ -112,6 +114,8 @@ class LocalRun:
         seen = await self._rest()
         same_proxies = {p.pid for p in processes(self._data_dir) if p.what == "proxy"} == proxies
         await self._look_after_tenants(seen, connection_held=same_proxies)
+        if (took_s := time.monotonic() - began) > SLOW_S:
+            self._say(f"local: {took_s:.0f} s for {self.kills[-1]}")
         if len(self.kills) % 10 == 0:
             passed_s = time.monotonic() - self._began
             self._say(f"local: {len(self.kills)} kills, {passed_s:.0f} s, {len(seen)} clusters so far")
