@@ -235,6 +235,26 @@ def test_children_outlive_the_nursery(nursery: Nursery) -> None:
     assert is_alive(answer["pid"], answer["start_time"])
 
 
+BORN_ALONE = """
+import os, sys
+from dask_sluice.agent import nursery_child
+place = sys.argv[1]
+told, tell = os.pipe()
+os.close(told)  # the nursery has been killed
+if (child := os.fork()) == 0:
+    names = {name: f"{place}/{name}" for name in ("launch", "log", "mark", "exit", "last_words")}
+    fork = {"job": "one", "cwd": place, "user": None, "variables": {}, **names}
+    nursery_child.run(fork, tell, lambda launch: open(f"{place}/ran", "w").close())
+os.waitpid(child, 0)
+"""
+
+
+def test_a_child_goes_on_whose_nursery_was_killed_before_it_could_say_that_it_is_ready(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", BORN_ALONE, str(tmp_path)], check=True, timeout=PATIENCE_S)
+    assert (tmp_path / "mark").exists()
+    assert (tmp_path / "ran").exists(), (tmp_path / "log").read_text()
+
+
 def test_it_quits_when_told_but_not_while_it_has_children(nursery: Nursery) -> None:
     talk = nursery.talk()
     pid = talk.ask("fork", **nursery.fork("one", "stay"))["pid"]

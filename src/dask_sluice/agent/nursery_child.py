@@ -6,6 +6,7 @@ whatever fails is told to the nursery through a pipe, which passes it on to the 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import json
@@ -96,7 +97,8 @@ def _run_cold(launch: str) -> NoReturn:
 
 
 def _tell(status: int, told: Mapping[str, Any]) -> None:
-    os.write(status, json.dumps(told).encode())
+    with contextlib.suppress(BrokenPipeError):  # the nursery was killed meanwhile: the server finds the mark
+        os.write(status, json.dumps(told).encode())
     os.close(status)
 
 
