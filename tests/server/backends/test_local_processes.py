@@ -237,6 +237,32 @@ async def test_a_nursery_that_was_warming_when_its_server_was_killed_is_told_to_
             assert json.loads(told.recv(1000))["op"] == "quit"
 
 
+async def test_what_a_killed_server_asked_for_last_is_waited_for(harness: LocalHarness) -> None:
+    """Its child may not have left its mark yet, and what bears none is not recovered."""
+    born = iter(["", "", "now"])
+    asked: list[str] = []
+
+    async def nursery(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            request = json.loads(line)
+            asked.append(request["op"])
+            answer: dict[str, object] = {"quitting": True}
+            if request["op"] == "list":
+                answer = {"children": [{"job": "one-scheduler", "pid": 1, "start_time": next(born)}]}
+            writer.write(json.dumps({"id": request["id"], **answer}).encode() + b"\n")
+        writer.close()
+
+    path = harness.runtime_dir / "nursery-busy.sock"
+    environment = {"interpreter": sys.executable, "packages": "/"}
+    purpose = {"path": "", "uid": os.geteuid(), "stage": "another"}
+    note = {"purpose": purpose, "environment": environment, "pid": 1, "start_time": "", "fingerprint": ""}
+    path.with_suffix(".json").write_text(json.dumps(note))
+    async with await asyncio.start_unix_server(nursery, path):
+        await harness.reopen()
+        assert asked == ["list", "list", "list"]
+        await harness.backend.close()
+
+
 async def test_a_nursery_without_children_ends_with_its_server(harness: LocalHarness) -> None:
     (handle,) = await running(harness, job("one", "scheduler", "stay"))
     await harness.backend.remove(handle)

@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 _IDLE_S = 600.0
 """A nursery ends by itself after so long without children and without a server."""
 _FIND_AGAIN_S = 2.0
+_BORN_WITHIN_S = 0.01
 _SAY_S = 0.05
 """For something that needs no answer."""
 
@@ -234,7 +235,7 @@ class Nurseries:
             _forget(socket_path)
             return
         try:
-            await connection.request("ping", timeout_s=_FIND_AGAIN_S)
+            await _all_born(connection)
             state = json.loads(_note(socket_path).read_text())
         except (OSError, Unavailable):
             await connection.close()
@@ -281,6 +282,19 @@ class Nurseries:
             _forget(nursery.socket_path)
             return True
         return False
+
+
+async def _all_born(connection: Connection) -> None:
+    """Return once every child has left its mark: a killed server's last request may just be under way.
+
+    raises  Unavailable
+    """
+    deadline = time.monotonic() + _FIND_AGAIN_S
+    while time.monotonic() < deadline:
+        answer = await connection.request("list", timeout_s=_FIND_AGAIN_S)
+        if all(child["start_time"] for child in answer.get("children", ())):
+            return
+        await asyncio.sleep(_BORN_WITHIN_S)
 
 
 async def _at_once(nursery: Nursery) -> Nursery:
