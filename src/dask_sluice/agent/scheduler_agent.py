@@ -32,6 +32,8 @@ EVENT_OP = "sluice_worker_event"
 """What a worker's Nanny calls on the scheduler to have something told to the server."""
 DEBOUNCE_S = 0.02
 """A hundred workers that connect at once make a few reports, not a hundred."""
+BUSY_REPORT_S = 3.0
+"""At most so old is what the server knows of who works, when it chooses who goes."""
 RETIRED_REMEMBERED = 1000
 RETIRE_AGAIN_S = 0.5
 RETIRE_AGAIN_LIMIT_S = 10.0
@@ -56,6 +58,8 @@ class SchedulerAgent:
         self._retiring: set[str] = set()
         self._retired: deque[str] = deque(maxlen=RETIRED_REMEMBERED)
         self._events: deque[AgentEvent] = deque(maxlen=EVENTS_KEPT)
+        self._reported_at = 0.0
+        self._reported_busy: set[str] = set()
         self._wished: Optional[tuple[int, Decision]] = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._commands: dict[str, Callable[[Message], None]] = {
@@ -130,21 +134,29 @@ class SchedulerAgent:
             idle_since=idle_since,
         )
         self._link.send(report)
+        self._reported_at = time.monotonic()
+        self._reported_busy = {worker["address"] for worker in report["workers"] if worker.get("processing")}
 
     async def _watch_for_ever(self) -> None:
         while True:
             await asyncio.sleep(self._look_every_s)
-            if self._activity.look(self._scheduler, time.time()):
+            if self._activity.look(self._scheduler, time.time()) or self._other_workers_are_busy():
                 self._changed.set()
             decision = self._adaptive.look(self._scheduler, time.monotonic())
             if decision is not None:
                 self._wish(decision)
+
+    def _other_workers_are_busy(self) -> bool:
+        """Whether the server should hear, in case that it gives up workers; not oftener than it matters."""
+        now, busy = time.monotonic(), {ws.address for ws in self._scheduler.workers.values() if ws.processing}
+        return now - self._reported_at > BUSY_REPORT_S and busy != self._reported_busy
 
     def _wish(self, decision: Decision) -> None:
         """Say it once: a wish that the server does not grant is not repeated until something changes."""
         wish = (self._adaptive.wanted or 0, decision)
         if self._wished is not None and self._wished[0] == wish[0] and self._wished[1].count == decision.count:
             return
+        self._report()  # whoever goes is chosen by what workers have to do now
         if self._link.send(Wish(op="wish", count=decision.count, why=decision.why)):
             self._wished = wish
 
@@ -169,7 +181,7 @@ class SchedulerAgent:
     def _on_welcome(self, message: Message) -> None:
         self._report_every_s = max(0.1, float(message["report_every_s"]))
         self._look_every_s = max(0.05, float(message["adaptive_every_s"]))
-        self._adaptive.patience_s = 3 * self._look_every_s
+        self._adaptive.patience_s = float(message.get("adaptive_patience_s", 3 * self._look_every_s))
 
     def _on_adapt(self, message: Message) -> None:
         self._adaptive.set_bounds(message["minimum"], message["maximum"])

@@ -85,7 +85,7 @@ async def build_core(settings: Settings, foundation: Foundation, clock: Clock, s
         keep_ended_s=timeouts.ended_kept_s,
         log_dir=places.proxy_log.parent,
     )
-    links = Links(store, loop, clock)
+    links = Links(store, loop, clock, patience_s=settings.timeouts.adaptive_patience_s)
     changes = Changes()
     store.on_change(changes)
     policy, hooks = make_policy(settings, backend, clock)

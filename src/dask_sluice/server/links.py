@@ -34,6 +34,7 @@ HELLO_TIMEOUT_S = 30.0
 REPORT_EVERY_S = 15.0
 """Only a sign of life: what changes is reported at once."""
 ADAPTIVE_EVERY_S = 1.0
+ADAPTIVE_PATIENCE_S = 10.0
 EVENTS_AT_MOST = 1000
 """Events that one link may write: more would be a fault, or an attempt to fill the disk."""
 EVENT_BYTES = 8192
@@ -75,8 +76,9 @@ class _Link:
 class Links:
     """Every agent that is linked to this server."""
 
-    def __init__(self, store: Store, loop: Loop, clock: Clock) -> None:
+    def __init__(self, store: Store, loop: Loop, clock: Clock, *, patience_s: float = ADAPTIVE_PATIENCE_S) -> None:
         self._store = store
+        self._patience_s = patience_s
         self._loop = loop
         self._clock = clock
         self._links: dict[str, _Link] = {}
@@ -128,8 +130,14 @@ class Links:
         record = self._loop.record(name)
         if record is None:
             return  # ended, or taken by another: hang up, and the agent that still lives dials again
-        welcome = {"op": "welcome", "report_every_s": REPORT_EVERY_S, "adaptive_every_s": ADAPTIVE_EVERY_S}
-        link.outbox.put_nowait(welcome)
+        link.outbox.put_nowait(
+            {
+                "op": "welcome",
+                "report_every_s": REPORT_EVERY_S,
+                "adaptive_every_s": ADAPTIVE_EVERY_S,
+                "adaptive_patience_s": self._patience_s,
+            }
+        )
         # The newest link counts: the old one is a connection that broke without a word.
         if earlier := self._links.get(name):
             earlier.outbox.put_nowait(None)

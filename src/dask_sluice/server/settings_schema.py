@@ -231,6 +231,9 @@ class Timeouts(Section):
     """From submitting a worker until it is connected to its scheduler; then it is given up and another is tried."""
     retire_s: Seconds = 300.0
     """How long moving its data away may take before a surplus worker is ended all the same."""
+    adaptive_patience_s: Seconds = 10.0
+    """How long adaptive scaling must have had no use for workers before it gives them up; how long it rests after that,
+    too. Raise it where workers take long to start. Ten seconds: longer than most people take between two cells."""
     scheduler_lost_s: Seconds = 900.0
     """How long a running scheduler may be out of touch with the server before its cluster is given up."""
     ended_kept_s: Seconds = 7 * 86400.0

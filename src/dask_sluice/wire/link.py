@@ -72,12 +72,16 @@ class AgentEvent(TypedDict):
     details: dict[str, Any]
 
 
-class Welcome(TypedDict):
-    """First message of the server."""
-
+class _Welcome(TypedDict):
     op: str  # "welcome"
     report_every_s: float
     adaptive_every_s: float
+
+
+class Welcome(_Welcome, total=False):
+    """First message of the server."""
+
+    adaptive_patience_s: float  # fewer workers are wished for only after this long; missing: three looks
 
 
 class Adapt(TypedDict):
