@@ -1,4 +1,4 @@
-"""Records what adaptive scaling sees of real schedulers under six kinds of work: `python scripts/adaptive_traces.py [NAME...]`.
+"""Record what a real scheduler says of its work, look by look, as traces for tests of adaptive scaling.
 
 A scheduler with workers in this process runs each kind of work; each second its `Load` is written down, and what
 `decide` asks for is granted. The tests of `decide` play the traces back (tests/agent/test_adaptive_traces.py).

@@ -57,20 +57,37 @@ class LinkMisused(Exception):
     """An agent said something that no agent says."""
 
 
-@dataclass
+@dataclass(slots=True)
 class _Link:
     """One connection, and what its agent has been told over it."""
 
     socket: LinkSocket
-    outbox: asyncio.Queue[Mapping[str, Any] | None] = field(default_factory=asyncio.Queue)
+    outbox: list[Mapping[str, Any] | None] = field(default_factory=list)
     """What to say next; None: nothing more, hang up."""
+    writing: asyncio.Task[None] | None = None
     told: bool = False
     adaptive: Adaptive | None = None
     wanted: int | None = None
-    retiring: set[str] = field(default_factory=set)
+    retiring: frozenset[str] = frozenset()
     stopped: bool = False
     noticed: Sequence[str] = ()
     events: int = 0
+
+    def post(self, message: Mapping[str, Any] | None) -> None:
+        """Say this after all that was posted before. A link is silent most of the time, and then has no task for it."""
+        self.outbox.append(message)
+        if self.writing is None:
+            self.writing = asyncio.create_task(self._write())
+
+    async def _write(self) -> None:
+        try:
+            while self.outbox:
+                if (message := self.outbox.pop(0)) is None:
+                    await self.socket.close()
+                    return
+                await self.socket.send(message)
+        finally:
+            self.writing = None
 
 
 class Links:
@@ -89,8 +106,8 @@ class Links:
         """How many agents are linked."""
         return len(self._links)
 
-    async def admit(self, name: str, token: str) -> ClusterRecord:
-        """The cluster whose link token this is.
+    async def admit(self, name: str, token: str) -> None:
+        """Return where this is the link token of that cluster.
 
         raises  AuthenticationRequired; an unknown cluster and a wrong token look the same
         """
@@ -100,23 +117,22 @@ class Links:
             raise AuthenticationRequired("this is not the link token of that cluster") from None
         if record.state.is_final or not hmac.compare_digest(secrets.link_token.encode(), token.encode()):
             raise AuthenticationRequired("this is not the link token of that cluster")
-        return record
 
-    async def serve(self, socket: LinkSocket, record: ClusterRecord) -> None:
+    async def serve(self, socket: LinkSocket, name: str) -> None:
         """Serve an admitted agent until its connection ends."""
-        now_about(record.name)
+        now_about(name)
         await self._loop.knows_the_books.wait()
         link = _Link(socket)
-        writing = asyncio.create_task(_write(link))
         try:
-            await self._welcome(link, record.name)
-            await self._listen(link, record.name)
+            await self._welcome(link, name)
+            await self._listen(link, name)
         except (LinkMisused, TimeoutError, ClusterNotFound, BackendUnavailable) as error:
-            log.warning("%s: link closed: %s", record.name, error or "no hello in time")
+            log.warning("%s: link closed: %s", name, error or "no hello in time")
         finally:
-            self._unlink(link, record.name)
-            writing.cancel()
-            await asyncio.gather(writing, return_exceptions=True)
+            self._unlink(link, name)
+            if link.writing is not None:
+                link.writing.cancel()
+                await asyncio.gather(link.writing, return_exceptions=True)
             await socket.close()
 
     async def _welcome(self, link: _Link, name: str) -> None:
@@ -130,7 +146,7 @@ class Links:
         record = self._loop.record(name)
         if record is None:
             return  # ended, or taken by another: hang up, and the agent that still lives dials again
-        link.outbox.put_nowait(
+        link.post(
             {
                 "op": "welcome",
                 "report_every_s": REPORT_EVERY_S,
@@ -140,7 +156,7 @@ class Links:
         )
         # The newest link counts: the old one is a connection that broke without a word.
         if earlier := self._links.get(name):
-            earlier.outbox.put_nowait(None)
+            earlier.post(None)
         self._links[name] = link
         self._loop.sightings.linked(name, hello)
         self._bring_up_to_date(link, record)
@@ -183,11 +199,11 @@ class Links:
             self._bring_up_to_date(link, record)
         else:  # another server has taken the cluster over: its agent dials again, and whoever answers takes it
             del self._links[record.name]
-            link.outbox.put_nowait(None)
+            link.post(None)
 
     def _bring_up_to_date(self, link: _Link, record: ClusterRecord) -> None:
         for message in outstanding(link, record):
-            link.outbox.put_nowait(message)
+            link.post(message)
 
     def _unlink(self, link: _Link, name: str) -> None:
         if self._links.get(name) is link:
@@ -196,12 +212,6 @@ class Links:
                 self._loop.sightings.unlinked(name, self._clock.now())
                 self._loop.look(name)
                 self._loop.mark(name)
-
-
-async def _write(link: _Link) -> None:
-    while (message := await link.outbox.get()) is not None:
-        await link.socket.send(message)
-    await link.socket.close()
 
 
 def outstanding(link: _Link, record: ClusterRecord) -> list[Mapping[str, Any]]:

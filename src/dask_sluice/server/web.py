@@ -11,6 +11,8 @@ from starlette.types import ASGIApp
 LARGEST_MESSAGE = 4_000_000
 """An agent's report of some ten thousand workers."""
 GOODBYE_S = 2
+PING_EVERY_S = 60.0
+"""Agents ping by themselves, and report; this only finds those that hang."""
 
 
 class WebServer(uvicorn.Server):
@@ -27,6 +29,10 @@ class WebServer(uvicorn.Server):
             http="httptools",
             ws="websockets-sansio",
             ws_max_size=LARGEST_MESSAGE,
+            ws_per_message_deflate=False,  # its windows would be most of what a link takes
+            ws_ping_interval=PING_EVERY_S,
+            ws_ping_timeout=PING_EVERY_S,
+            proxy_headers=False,  # we read our proxy's ourselves
             timeout_graceful_shutdown=GOODBYE_S,
         )
         super().__init__(config)

@@ -15,6 +15,7 @@
     ├── Draining                 503  no new clusters here for now, by an administrator's will
     ├── NotSupported             501  this server's backend cannot do that
     ├── LimitExceeded            429  a limit, its value, its use
+    ├── Overloaded               429  more requests than can be answered in time; when to come again
     ├── BackendUnavailable       503  the resource manager does not answer
     └── ServerError              500  our fault; the request id finds it in the log
 
@@ -158,6 +159,12 @@ class LimitExceeded(SluiceError):
     code, status, title = "limit_exceeded", 429, "Limit reached"
 
 
+class Overloaded(SluiceError):
+    """Nothing was done, for want of time; `retry_after_s` says when to ask again."""
+
+    code, status, title = "overloaded", 429, "Too many requests"
+
+
 class BackendUnavailable(SluiceError):
     """The resource manager does not answer."""
 
@@ -184,6 +191,7 @@ CROSSING: tuple[type[SluiceError], ...] = (
     IdempotencyConflict,
     NotSupported,
     LimitExceeded,
+    Overloaded,
     BackendUnavailable,
     Draining,
     ServerError,

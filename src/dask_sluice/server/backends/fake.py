@@ -19,7 +19,6 @@ from ...wire.errors import AuthenticationRequired, BackendUnavailable
 from ...wire.launch import SchedulerLaunch, WorkerLaunch
 from ...wire.reasons import Reason
 from ..clock import Clock, SystemClock
-from ..model import ClusterRecord
 from .fake_agent import Dial, FakeAgent, Line, memory_lines
 from .protocol import Capabilities, Handle, Job, JobKind, JobState, LogPart, Refused, Seen, Unavailable
 
@@ -105,10 +104,10 @@ class World:
 class TakesLinks(Protocol):
     """The server's side of links, as `server.links.Links` has it."""
 
-    async def admit(self, name: str, token: str) -> ClusterRecord:
-        """The cluster whose token this is, or `AuthenticationRequired`."""
+    async def admit(self, name: str, token: str) -> None:
+        """Return where this is the cluster's token; `AuthenticationRequired`."""
 
-    async def serve(self, socket: Line, record: ClusterRecord) -> None:
+    async def serve(self, socket: Line, name: str) -> None:
         """Serve a link until it ends."""
 
 
@@ -219,7 +218,8 @@ class FakeBackend:
 
         async def answer(launch: SchedulerLaunch, line: Line) -> None:
             try:
-                await links.serve(line, await links.admit(launch["cluster"], launch["link_token"]))
+                await links.admit(launch["cluster"], launch["link_token"])
+                await links.serve(line, launch["cluster"])
             except (AuthenticationRequired, BackendUnavailable):
                 pass
             finally:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
-from . import errors, health, link, metrics, proxy, v2
+from . import errors, health, metrics, proxy, v2
 from .edge import Edge
+from .link import LinkDoor
 from .pages import routes as pages
 from .services import Services
 from .v1 import routes as v1
@@ -16,12 +18,12 @@ from .v1 import routes as v1
 HERE = Path(__file__).parent
 
 
-def create_app(services: Services) -> FastAPI:
+def create_app(services: Services) -> ASGIApp:
     """The server's ASGI app. Starting and stopping what is behind it is its caller's matter."""
     app = bare_app()
     app.state.services = services
     app.add_middleware(Edge, answered=services.metrics.answered, public_url=services.settings.listen.public_url)
-    return app
+    return LinkDoor(app, services.links)
 
 
 def bare_app() -> FastAPI:
@@ -37,7 +39,7 @@ def bare_app() -> FastAPI:
         redirect_slashes=False,
     )
     errors.install(app)
-    for router in (health.router, metrics.router, link.router, proxy.router, v2.router, v1.router, pages.router):
+    for router in (health.router, metrics.router, proxy.router, v2.router, v1.router, pages.router):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     return app

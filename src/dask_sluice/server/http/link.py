@@ -1,53 +1,81 @@
-"""The WebSocket that a scheduler's agent opens to us. What is said over it is `Links`' matter."""
+"""The WebSocket that a scheduler's agent opens to us. What is said over it is `Links`' matter.
+
+It is outermost, before routes and middleware: thousands of links stand open for weeks, and each of them would
+keep all that a request passes through. Nothing of the request itself is kept either.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from fastapi import APIRouter, WebSocket
-from fastapi.responses import JSONResponse
-from starlette.websockets import WebSocketDisconnect, WebSocketState
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ...wire.errors import AuthenticationRequired
+from ...wire.errors import SluiceError
 from ...wire.names import LINK_PATH, PROBLEM_TYPE
 from ..identity.shown import from_header
-from .services import services
+from ..links import Links
+from .pressure import Crush
 
-router = APIRouter()
+_PATH = re.compile(LINK_PATH.replace("{name}", "([^/]+)"))
+_LINE = 500
+"""Agents that wait to be admitted: as many as are let in within a few seconds, before they would hang up."""
 
 
-@router.websocket(LINK_PATH)
-async def link(websocket: WebSocket, name: str) -> None:
-    """Serve the agent of this cluster; only its link token opens the door."""
-    links = services(websocket).links
-    shown = from_header(websocket.headers.get("authorization", ""))
-    try:
-        record = await links.admit(name, shown.secret if shown else "")
-    except AuthenticationRequired as error:
-        await _refuse(websocket, error)
-        return
-    await websocket.accept()
-    await links.serve(_JsonSocket(websocket), record)
+class LinkDoor:
+    """Lets agents in; everything else goes on to the app."""
+
+    def __init__(self, app: ASGIApp, links: Links) -> None:
+        self._app = app
+        self._links = links
+        self._crush = Crush(_LINE)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        found = _PATH.fullmatch(scope["path"]) if scope["type"] == "websocket" else None
+        if found is None:
+            await self._app(scope, receive, send)
+        elif await self._admit(scope, found[1], receive, send):
+            scope["headers"].clear()  # our web server would keep them for as long as the link stands
+            await self._links.serve(_JsonSocket(receive, send), found[1])
+
+    async def _admit(self, scope: Scope, name: str, receive: Receive, send: Send) -> bool:
+        """Whether the agent is in; only its cluster's link token opens the door."""
+        shown = from_header(Headers(scope=scope).get("authorization", ""))
+        await receive()  # that it wants to connect
+        try:
+            with self._crush.entered():
+                await self._links.admit(name, shown.secret if shown else "")
+                await send({"type": "websocket.accept"})
+        except SluiceError as error:
+            await _refuse(send, error)
+            return False
+        return True
 
 
 class _JsonSocket:
     """A WebSocket of JSON objects; a cut line is silence, not an exception."""
 
-    def __init__(self, websocket: WebSocket) -> None:
-        self._websocket = websocket
+    __slots__ = ("_open", "_receive", "_send")
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive, self._send = receive, send
+        self._open = True
 
     async def send(self, message: Mapping[str, Any]) -> None:
-        with suppress(WebSocketDisconnect, RuntimeError):  # RuntimeError: it was closed by our own side
-            await self._websocket.send_text(json.dumps(message))
+        if self._open:
+            with suppress(OSError, RuntimeError):  # RuntimeError: our web server has closed it
+                await self._send({"type": "websocket.send", "text": json.dumps(message)})
 
     async def receive(self) -> Mapping[str, Any] | None:
-        if self._websocket.application_state is not WebSocketState.CONNECTED:
+        if not self._open:
             return None
-        message = await self._websocket.receive()
+        message = await self._receive()
         if message["type"] == "websocket.disconnect":
+            self._open = False
             return None
         try:
             value = json.loads(message.get("text") or message.get("bytes") or "")
@@ -57,12 +85,15 @@ class _JsonSocket:
         return value if isinstance(value, dict) else {"op": None}
 
     async def close(self) -> None:
-        with suppress(WebSocketDisconnect, RuntimeError):
-            await self._websocket.close()
+        if self._open:
+            self._open = False
+            with suppress(OSError, RuntimeError):
+                await self._send({"type": "websocket.close", "code": 1000, "reason": ""})
 
 
-async def _refuse(websocket: WebSocket, error: AuthenticationRequired) -> None:
-    if "websocket.http.response" in websocket.scope.get("extensions", {}):
-        await websocket.send_denial_response(JSONResponse(error.to_problem(), error.status, media_type=PROBLEM_TYPE))
-    else:
-        await websocket.close()
+async def _refuse(send: Send, error: SluiceError) -> None:
+    headers = [(b"content-type", PROBLEM_TYPE.encode())]
+    if error.retry_after_s is not None:
+        headers.append((b"retry-after", str(round(error.retry_after_s)).encode()))
+    await send({"type": "websocket.http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": json.dumps(error.to_problem()).encode()})
