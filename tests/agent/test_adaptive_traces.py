@@ -1,6 +1,7 @@
 """Adaptive scaling on what real schedulers went through, and on what hypothesis makes up: it does not flap.
 
-Made-up loads follow the number of workers as real ones do; recorded ones (`scripts/adaptive_traces.py`) are as they are.
+Made-up loads follow the number of workers as real ones do; recorded ones (`scripts/adaptive_traces.py`) stay as they
+are.
 """
 
 from __future__ import annotations
@@ -92,9 +93,9 @@ def check(steps: Sequence[Step], bounds: Bounds) -> None:
             )
             assert step.time - steps[0].time >= PATIENCE_S
             assert not any(each.change > 0 for each in before), "none is given up soon after some were asked for"
-    for before, turn in pairwise(turns(steps)):
+    for last, turn in pairwise(turns(steps)):
         urgent = turn.decision is not None and turn.decision.count >= 2 * turn.wanted
-        assert turn.time - before.time >= PATIENCE_S or (turn.change > 0 and urgent)
+        assert turn.time - last.time >= PATIENCE_S or (turn.change > 0 and urgent)
 
 
 @pytest.mark.parametrize("name", sorted(TRACES))
