@@ -147,7 +147,7 @@ def _start_ours(stack: contextlib.ExitStack, routes: int) -> int:
     listening = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=1024))
     settings = {
         "listen_fd": listening.fileno(),
-        "server": f"http://127.0.0.1:{routes}",
+        "servers": [f"http://127.0.0.1:{routes}"],
         "token": "bench",
         "log_level": "warning",
     }

@@ -204,7 +204,12 @@ class Proxy:
         self.listening = socket.create_server((listen_on, 0), backlog=512)
         self.port: int = self.listening.getsockname()[1]
         self.log_path = log_path
-        document = {"listen_fd": self.listening.fileno(), "server": server, "token": PROXY_TOKEN, "log_level": "debug"}
+        document = {
+            "listen_fd": self.listening.fileno(),
+            "servers": [server] if isinstance(server, str) else server,
+            "token": PROXY_TOKEN,
+            "log_level": "debug",
+        }
         text = json.dumps(document | settings).encode()
         self.processes = [self._start(text) for _ in range(count)]
 

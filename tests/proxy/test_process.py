@@ -44,7 +44,9 @@ async def test_routes_stay_in_force_without_the_server_and_are_replaced_when_it_
         async with asyncio.timeout(10):
             await server.listening_to_routes.wait()
         assert await _passes(proxy, "c2")
-        assert not await _passes(proxy, "c1")
+        async with asyncio.timeout(10):  # told, and read a moment later
+            while await _passes(proxy, "c1"):
+                pass
 
 
 async def test_a_proxy_started_before_its_server_finds_it(server: Server, start_proxy: StartProxy) -> None:
@@ -155,12 +157,12 @@ def test_it_outlives_the_process_that_started_it(proxy: Proxy) -> None:
     [
         ("{", "not JSON"),
         ("[]", "one JSON object"),
-        ('{"listen_fd": 3, "server": "unix:/x"}', "'token' is missing"),
-        ('{"listen_fd": 3, "server": "unix:/x", "token": "t", "prefx": ""}', "Did you mean 'prefix'?"),
-        ('{"listen_fd": true, "server": "unix:/x", "token": "t"}', "'listen_fd' must be a number"),
-        ('{"listen_fd": 3, "server": "x", "token": "t"}', "'server' must be"),
-        ('{"listen_fd": 3, "server": "unix:/x", "token": "t", "prefix": "dask"}', "must begin with '/'"),
-        ('{"listen_fd": 3, "server": "unix:/x", "token": "t", "log_level": "loud"}', "must be one of"),
+        ('{"listen_fd": 3, "servers": ["unix:/x"]}', "'token' is missing"),
+        ('{"listen_fd": 3, "servers": ["unix:/x"], "token": "t", "prefx": ""}', "Did you mean 'prefix'?"),
+        ('{"listen_fd": true, "servers": ["unix:/x"], "token": "t"}', "'listen_fd' must be a number"),
+        ('{"listen_fd": 3, "servers": ["x"], "token": "t"}', "'servers' must be"),
+        ('{"listen_fd": 3, "servers": ["unix:/x"], "token": "t", "prefix": "dask"}', "must begin with '/'"),
+        ('{"listen_fd": 3, "servers": ["unix:/x"], "token": "t", "log_level": "loud"}', "must be one of"),
     ],
 )
 def test_settings_that_cannot_be_used_are_named(document: str, says: str) -> None:
@@ -169,7 +171,7 @@ def test_settings_that_cannot_be_used_are_named(document: str, says: str) -> Non
 
 
 def test_a_token_is_not_shown() -> None:
-    assert "secret" not in repr(Settings(listen_fd=3, server="unix:/x", token="secret"))
+    assert "secret" not in repr(Settings(listen_fd=3, servers=("unix:/x",), token="secret"))
 
 
 def test_a_wrong_setting_stops_the_start_with_a_sentence() -> None:

@@ -15,6 +15,7 @@ from .exits import EXITS, Exit, message_of
 
 _COMMANDS = {
     "serve": ("serve", "Start a server on this machine."),
+    "proxy": ("proxy", "Run the public port apart from the servers, on this machine."),
     "list": ("clusters", "List my clusters."),
     "show": ("clusters", "Show one cluster, its workers and what happened to it."),
     "new": ("clusters", "Start a cluster."),
@@ -34,7 +35,7 @@ _COMMANDS = {
     "hash-password": ("configuration", "Print the hash of a password, for the configuration."),
     "version": ("configuration", "Print the version."),
 }
-_SERVER_COMMANDS = ("serve", "backup", "restore", "check-config", "config-reference", "hash-password")
+_SERVER_COMMANDS = ("serve", "proxy", "backup", "restore", "check-config", "config-reference", "hash-password")
 
 
 class _Commands(click.Group):

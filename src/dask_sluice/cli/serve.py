@@ -33,7 +33,7 @@ def serve_command(
     """
     if sys.version_info < (3, 11):
         raise Exit("the server needs Python 3.11 or newer", FAILED)
-    settings = _settings(config, {"address": host, "port": port}, data_dir, log_level)
+    settings = settings_of(config, {"address": host, "port": port}, data_dir, log_level)
     from ..server.app import serve
     from ..server.startup import CannotStart
 
@@ -66,7 +66,8 @@ def _announce(ready: str) -> None:
     sys.stdout.flush()
 
 
-def _settings(config: Path | None, listen: dict[str, Any], data_dir: Path | None, log_level: str | None) -> Settings:
+def settings_of(config: Path | None, listen: dict[str, Any], data_dir: Path | None, log_level: str | None) -> Settings:
+    """The settings in the file, with what the command line says in their place."""
     from ..server.settings import Settings, SettingsError, load
 
     try:

@@ -1,7 +1,7 @@
 """`python -m dask_sluice.proxy`: one proxy process.
 
 It lives on when the server that started it dies, and ends by SIGTERM only: connections to clusters must
-not depend on the control plane.
+not depend on the control plane. Where no server started it (`dask-sluice proxy`), it ends with who did.
 """
 
 from __future__ import annotations
@@ -22,16 +22,15 @@ from .upstream import ServerConnections, server_address
 
 log = logging.getLogger("dask_sluice.proxy")
 
-GRACE_S = 5.0
-"""How long running HTTP exchanges may go on after SIGTERM."""
 _USAGE_ERROR = 2
 
 
 def main() -> int:
     """Run until SIGTERM; the exit code."""
     try:
-        settings = parse_settings(sys.stdin.buffer.read())
-        sys.stdin.close()
+        settings = parse_settings(sys.stdin.buffer.readline())
+        if not settings.ends_with_parent:
+            sys.stdin.close()
         sock = socket.socket(fileno=settings.listen_fd)
         context = _tls_context(settings)
     except SettingsInvalid as error:
@@ -65,7 +64,9 @@ async def serve(sock: socket.socket, settings: Settings, context: ssl.SSLContext
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, asked_to_stop.set)
     routes = RouteTable()
-    server = ServerConnections(server_address(settings.server), settings.token)
+    if settings.ends_with_parent:
+        _stop_at_its_end(sys.stdin.fileno(), asked_to_stop)
+    server = ServerConnections([server_address(each) for each in settings.servers], settings.token)
     front = HttpFront(settings, routes, server, context)
     listener = Listener(sock, settings, routes, front)
     listener.start()
@@ -75,13 +76,24 @@ async def serve(sock: socket.socket, settings: Settings, context: ssl.SSLContext
         await asked_to_stop.wait()
         following.cancel()
         listener.stop()
-        await _wait_for_connections(front, listener)
+        await _wait_for_connections(front, listener, settings.grace_s)
     log.info("stopped")
 
 
-async def _wait_for_connections(front: HttpFront, listener: Listener) -> None:
+def _stop_at_its_end(descriptor: int, asked_to_stop: asyncio.Event) -> None:
+    """Nothing more is ever written to it: that it can be read means that its other end is closed."""
+    loop = asyncio.get_running_loop()
+
+    def ended() -> None:
+        loop.remove_reader(descriptor)
+        asked_to_stop.set()
+
+    loop.add_reader(descriptor, ended)
+
+
+async def _wait_for_connections(front: HttpFront, listener: Listener, grace_s: float) -> None:
     try:
-        async with asyncio.timeout(GRACE_S):
+        async with asyncio.timeout(grace_s):
             await front.stop()
             await listener.all_carried.wait()
     except TimeoutError:

@@ -23,7 +23,7 @@ from . import dashboards, pages
 from .access import AccessCheck
 from .forwarding import Caller, ClientGone, exchange, has_body, header, request_headers, wants_upgrade
 from .pages import Headers
-from .paths import Destination, Elsewhere, Nowhere, ToDashboard, ToServer, ToTunnel, destination
+from .paths import Destination, Elsewhere, Nowhere, ToDashboard, ToProxy, ToServer, ToTunnel, destination
 from .relay import Relay, relay
 from .routes import Route, RouteTable
 from .settings import Settings
@@ -237,14 +237,17 @@ class _Connection:
             raise pages.Refusal(405, "method_not_allowed", "Method not allowed", "This method is not served here.")
         if header(headers, b"transfer-encoding") and header(headers, b"content-length"):
             raise pages.Refusal(400, "request_invalid", "Bad request", "Both Content-Length and Transfer-Encoding.")
+        goal: Destination = destination(target, self._settings.prefix)
+        if isinstance(goal, ToProxy):
+            await self._send(pages.health_answer(ready=self._routes.known or not goal.ready), request.method)
+            return
         if self._settings.tls_certificate and self._scheme == "http" and not is_loopback(self._address):
             raise pages.Redirect(f"https://{host}{target}", 308)
         caller = Caller(self._address, self._scheme, host, self._settings.prefix)
         sent_on = request_headers(headers, caller, request_id)
-        goal: Destination = destination(target, self._settings.prefix)
         match goal:
             case ToServer():
-                await self._to_server(request, goal.target, sent_on)
+                await self._to_server(request, goal.target, sent_on + self._server.introduction)
             case ToDashboard():
                 await self._to_dashboard(request, goal, headers, sent_on)
             case ToTunnel():

@@ -83,6 +83,18 @@ def redirect_answer(redirect: Redirect, request_id: str) -> Answer:
     return Answer(redirect.status, headers, b"")
 
 
+def health_answer(*, ready: bool) -> Answer:
+    """How the proxy is, for probes. It stays ready while all servers are away: running clusters do not need them."""
+    reason = "" if ready else "no server has told its routes yet"
+    body = json.dumps({"status": "ready" if ready else "not ready", "reason": reason}).encode()
+    headers = [
+        (b"Content-Type", b"application/json"),
+        (b"Content-Length", str(len(body)).encode()),
+        (b"Cache-Control", b"no-store"),
+    ]
+    return Answer(200 if ready else 503, headers, body)
+
+
 def _problem(refusal: Refusal, request_id: str) -> bytes:
     return json.dumps(
         {

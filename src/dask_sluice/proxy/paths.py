@@ -32,6 +32,13 @@ class ToTunnel:
 
 
 @dataclass(frozen=True)
+class ToProxy:
+    """How this proxy is: `/health/proxy` whether it is ready, `/health/proxy/live` whether it answers at all."""
+
+    ready: bool
+
+
+@dataclass(frozen=True)
 class Elsewhere:
     """Redirect to this path."""
 
@@ -43,7 +50,7 @@ class Nowhere:
     """Outside the prefix, or not a path."""
 
 
-Destination = ToServer | ToDashboard | ToTunnel | Elsewhere | Nowhere
+Destination = ToServer | ToDashboard | ToTunnel | ToProxy | Elsewhere | Nowhere
 
 _NAME = r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)"
 _DASHBOARD = re.compile(rf"/clusters/{_NAME}(?:/~(?P<ticket>[^/]*))?(?P<rest>/.*)?", re.DOTALL)
@@ -65,6 +72,8 @@ def destination(target: str, prefix: str) -> Destination:
         if not path.startswith(prefix + "/"):
             return Nowhere()
         path = path[len(prefix) :]
+    if path in ("/health/proxy", "/health/proxy/live"):
+        return ToProxy(ready=path == "/health/proxy")
     if found := _TUNNEL.fullmatch(path):
         return ToTunnel(found["name"])
     if found := _DASHBOARD.fullmatch(path):

@@ -64,6 +64,8 @@ class RouteTable:
         self._routes: dict[str, Route] = {}
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
         self.ticket_key = b""
+        self.known = False
+        """Whether any server has told its routes yet."""
 
     def get(self, name: str) -> Route | None:
         return self._routes.get(name)
@@ -76,6 +78,7 @@ class RouteTable:
         if "snapshot" in message:
             self._routes = {route["name"]: read_route(route) for route in message["snapshot"]}
             self.ticket_key = bytes.fromhex(message.get("ticket_key", ""))
+            self.known = True
             changed = list(self._routes)
         elif "put" in message:
             route = read_route(message["put"])

@@ -23,8 +23,8 @@ class Settings:
 
     listen_fd: int
     """Number of an inherited listening TCP socket. Several proxies may share it."""
-    server: str
-    """Where the server is: `unix:/path/server.sock` or `http://host:port`."""
+    servers: tuple[str, ...]
+    """Where the servers are, any of which will do: `unix:/path/server.sock` or `http://host:port` each."""
     token: str = field(repr=False)
     """Secret by which the server knows its proxies."""
     prefix: str = ""
@@ -37,6 +37,10 @@ class Settings:
     """Connections from one address, per proxy process; more are closed at once."""
     hello_timeout_s: float = 10.0
     """How long a new connection may take to say what it wants."""
+    grace_s: float = 5.0
+    """How long what is carried may go on after SIGTERM, in seconds."""
+    ends_with_parent: bool = False
+    """Whether to stop, as by SIGTERM, when standard input ends: whoever started us then keeps it open."""
     log_level: str = "info"
     spin_us: float = 50.0
     """How long to look for the next bytes before going to sleep, while messages follow one another that
@@ -44,7 +48,7 @@ class Settings:
 
 
 def parse_settings(text: str | bytes) -> Settings:
-    """The settings in a JSON document.
+    """The settings in a JSON document, one line of it.
 
     raises  SettingsInvalid naming the key
     """
@@ -67,7 +71,7 @@ def parse_settings(text: str | bytes) -> Settings:
 
 _NULLABLE = {"tls_certificate", "tls_key"}
 _INTEGERS = {"listen_fd", "max_connections_per_address"}
-_NUMBERS = {"hello_timeout_s", "spin_us"}
+_NUMBERS = {"hello_timeout_s", "grace_s", "spin_us"}
 _LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -79,16 +83,29 @@ def _checked(key: str, value: Any) -> Any:
         if not allowed or isinstance(value, bool) or value < 0:
             raise SettingsInvalid(f"The proxy setting {key!r} must be a number of at least 0, not {value!r}.")
         return value
+    if key == "servers":
+        return _checked_servers(value)
+    if key == "ends_with_parent":
+        if not isinstance(value, bool):
+            raise SettingsInvalid(f"The proxy setting {key!r} must be true or false, not {value!r}.")
+        return value
     if not isinstance(value, str):
         raise SettingsInvalid(f"The proxy setting {key!r} must be a text, not {type(value).__name__}.")
     if key == "prefix":
         value = value.rstrip("/")
         if value and not value.startswith("/"):
             raise SettingsInvalid(f"The proxy setting 'prefix' must begin with '/', unlike {value!r}.")
-    if key == "server" and not value.startswith(("unix:/", "http://")):
-        raise SettingsInvalid(f"The proxy setting 'server' must be unix:/path or http://host:port, not {value!r}.")
     if key == "log_level":
         value = value.lower()
         if value not in _LEVELS:
             raise SettingsInvalid(f"The proxy setting 'log_level' must be one of {', '.join(_LEVELS)}, not {value!r}.")
     return value
+
+
+def _checked_servers(value: Any) -> tuple[str, ...]:
+    good = isinstance(value, list) and value and all(isinstance(each, str) for each in value)
+    if not good or not all(each.startswith(("unix:/", "http://")) for each in value):
+        raise SettingsInvalid(
+            f"The proxy setting 'servers' must be a list of unix:/path or http://host:port, not {value!r}."
+        )
+    return tuple(value)

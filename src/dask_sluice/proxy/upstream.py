@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -20,6 +21,8 @@ READ_BYTES = 64 * 1024
 MAX_HEAD_BYTES = 32 * 1024
 """Longest head of a message; one that arrives in a single read may be a little longer."""
 _CONNECT_TIMEOUT_S = 10.0
+_NEXT_SERVER_S = 2.0
+"""How long to wait for one of several servers: a machine that is gone says nothing."""
 _SPARE_CONNECTIONS = 8
 _SPARE_SECONDS = 3.0
 """Shorter than the server keeps idle connections (5 s), so a spare one is nearly never dead."""
@@ -60,6 +63,8 @@ class Wire:
         self.state = h11.Connection(role, max_incomplete_event_size=MAX_HEAD_BYTES)
         self.reader, self.writer = reader, writer
         self.idle_since = monotonic()
+        self.address = Address()
+        """What was connected to, where we were the one to connect."""
 
     async def next_event(self) -> Any:
         """The next thing that the other side says. Raises h11.RemoteProtocolError, OSError."""
@@ -108,29 +113,36 @@ def server_address(text: str) -> Address:
     return Address(host=parts.hostname or "", port=parts.port or 80)
 
 
-async def connect(address: Address) -> Wire:
+async def connect(address: Address, timeout_s: float = _CONNECT_TIMEOUT_S) -> Wire:
     """A new connection. Raises UpstreamGone."""
     loop = asyncio.get_running_loop()
     reader = Reader()
     protocol = asyncio.StreamReaderProtocol(reader)
     transport: asyncio.Transport
     try:
-        async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+        async with asyncio.timeout(timeout_s):
             if address.path:
                 transport, _ = await loop.create_unix_connection(lambda: protocol, address.path)
             else:
                 transport, _ = await loop.create_connection(lambda: protocol, address.host, address.port)
     except OSError as error:  # TimeoutError is one
         raise UpstreamGone(f"cannot connect to {address.path or address.authority}: {error}") from error
-    return Wire(h11.CLIENT, reader, Writer(transport, protocol, reader, loop))
+    wire = Wire(h11.CLIENT, reader, Writer(transport, protocol, reader, loop))
+    wire.address = address
+    return wire
 
 
 class ServerConnections:
-    """Connections to the server, a few of them kept for the next request."""
+    """Connections to the server, a few of them kept for the next request.
 
-    def __init__(self, address: Address, token: str, *, patience_s: float = 2.0) -> None:
-        self.address = address
+    Of several servers, which all know the same, one is asked until it fails; then the next.
+    """
+
+    def __init__(self, addresses: Sequence[Address], token: str, *, patience_s: float = 2.0) -> None:
+        self._addresses = deque(addresses)
         self._token = token
+        # Only over a network the server has to be told that it is us.
+        self.introduction = [] if all(address.path for address in addresses) else self.own_headers()
         self._patience_s = patience_s
         self._spare: list[Wire] = []
 
@@ -152,12 +164,29 @@ class ServerConnections:
         delay = 0.02
         while True:
             try:
-                return await connect(self.address)
+                return await self._connect_to_any()
             except UpstreamGone:
                 if monotonic() + delay > deadline:
                     raise
             await asyncio.sleep(delay)
             delay = min(delay * 2, 0.2)
+
+    async def _connect_to_any(self) -> Wire:
+        timeout_s = _CONNECT_TIMEOUT_S if len(self._addresses) == 1 else _NEXT_SERVER_S
+        failure = UpstreamGone("there is no server")
+        for _ in range(len(self._addresses)):
+            address = self._addresses[0]
+            try:
+                return await connect(address, timeout_s)
+            except UpstreamGone as error:
+                failure = error
+                self._move_on(address)
+        raise failure
+
+    def _move_on(self, address: Address) -> None:
+        """Ask the next server from now on, unless that has happened already."""
+        if self._addresses[0] is address:
+            self._addresses.rotate(-1)
 
     def give_back(self, wire: Wire) -> None:
         """Keep a connection whose request and answer are complete, or close it."""
@@ -205,7 +234,7 @@ class ServerConnections:
 
     async def stream(self, target: str) -> AsyncGenerator[bytes, None]:
         """The body of a GET that goes on for ever, in pieces as they come. Raises UpstreamGone."""
-        wire = await connect(self.address)
+        wire = await self._connect_to_any()
         try:
             await self._send_get(wire, target, [(b"Authorization", b"Bearer " + self._token.encode())])
             status = await _final_status(wire)
@@ -216,10 +245,11 @@ class ServerConnections:
         except (OSError, h11.ProtocolError) as error:
             raise UpstreamGone(f"the server broke off: {error}") from error
         finally:
+            self._move_on(wire.address)
             wire.close()
 
     async def _send_get(self, wire: Wire, target: str, headers: Headers) -> None:
-        host = (b"Host", self.address.authority.encode())
+        host = (b"Host", wire.address.authority.encode())
         await wire.send(h11.Request(method=b"GET", target=target.encode("ascii"), headers=[host, *headers]))
         await wire.send(h11.EndOfMessage())
 

@@ -21,13 +21,14 @@ from .clock import SystemClock
 from .foundation import Foundation, lay_foundation
 from .identity.protocol import Authenticator
 from .identity.token import TokenAuthenticator
-from .listening import local_address
+from .listening import host_and_port, local_address
 from .settings_schema import Settings
-from .startup import CannotStart
+from .startup import CannotStart, first
 
 if TYPE_CHECKING:
     from .assembly import Core
     from .control import Control
+    from .supervisor import Supervisor
     from .web import WebServer
 
 log = logging.getLogger(__name__)
@@ -51,14 +52,7 @@ async def serve(settings: Settings, *, announce: Callable[[str], None] = _print)
         async with AsyncExitStack() as stack:
             await Server(settings, lay_foundation(settings, stack), stack).run(announce)
     except BaseExceptionGroup as group:
-        # Parts run in a task group; whoever started us wants the one thing that went wrong.
-        raise _first(group.subgroup(CannotStart) or group) from None
-
-
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+        raise first(group) from None
 
 
 class Server:
@@ -77,9 +71,10 @@ class Server:
         """From start to end."""
         self._heed_signals()
         supervisor = self._foundation.supervisor
-        supervisor.start()
+        if supervisor is not None:
+            supervisor.start()
         async with asyncio.TaskGroup() as group:
-            proxies = group.create_task(supervisor.run())
+            proxies = group.create_task(supervisor.run()) if supervisor is not None else None
             try:
                 core, web = await self._build()
                 await self._start(core, web, group)
@@ -87,8 +82,9 @@ class Server:
                 await self._asked_to_stop.wait()
                 await self._stop(core, web)
             finally:
-                proxies.cancel()
-                await self._leave_proxies()
+                if supervisor is not None and proxies is not None:
+                    proxies.cancel()
+                    await self._leave_proxies(supervisor)
 
     async def _build(self) -> tuple[Core, WebServer]:
         # Imported here, while the proxies are starting: it takes as long as they do.
@@ -100,15 +96,15 @@ class Server:
         self._stack.push_async_callback(core.store.close)
         return core, WebServer(create_app(core.services))
 
-    async def _leave_proxies(self) -> None:
+    async def _leave_proxies(self, supervisor: Supervisor) -> None:
         """End them with the clusters, or where we never became ready; else they go on, and so do connections."""
         if not self._ready:
-            await self._foundation.supervisor.stop(adopted=False)
+            await supervisor.stop(adopted=False)
         elif self._asked_to_stop.is_set() and self._settings.stops_clusters:
-            await self._foundation.supervisor.stop()
+            await supervisor.stop()
 
     async def _start(self, core: Core, web: WebServer, group: asyncio.TaskGroup) -> None:
-        """Return when everything works: the clusters on the books are looked after, and a proxy is there."""
+        """Return when everything works: the clusters on the books are looked after, and our proxy is there."""
         await core.backend.start()
         self._stack.push_async_callback(core.backend.close)
         for note in core.backend.describe().notes:
@@ -127,7 +123,8 @@ class Server:
                 self._letting_in = group.create_task(core.turnstile.run())
                 self._watching = group.create_task(watch_lag(core.services.metrics))
                 core.loop.start_task(core.keeper.run())
-                await core.services.routes.followed.wait()
+                if self._foundation.supervisor is not None:  # proxies elsewhere may come later, or ask another server
+                    await core.services.routes.followed.wait()
         except TimeoutError:
             raise CannotStart(
                 f"the server was not ready after {READY_S:g} s",
@@ -136,7 +133,7 @@ class Server:
         self._ready = True
         gc.freeze()
         gc.enable()
-        self._foundation.lock.say(f"at {base_url(self._settings, self._port)}")
+        self._foundation.lock.say(f"at {base_url(self._settings, self._foundation.port)}")
 
     async def _stop(self, core: Core, web: WebServer) -> None:
         if self._settings.stops_clusters:
@@ -173,18 +170,16 @@ class Server:
             loop.add_signal_handler(number, asked)
             self._stack.callback(loop.remove_signal_handler, number)
 
-    @property
-    def _port(self) -> int:
-        return self._foundation.supervisor.port
-
     def _address(self, authenticator: Authenticator) -> str:
         """The address to open, with the token in it as Jupyter does."""
-        url = base_url(self._settings, self._port)
+        url = base_url(self._settings, self._foundation.port)
         return f"{url}/?token={authenticator.token}" if isinstance(authenticator, TokenAuthenticator) else url
 
 
 def base_url(settings: Settings, port: int) -> str:
     """The address that people use, no slash at its end."""
     listen = settings.listen
+    if listen.public_url is None and listen.for_proxies is not None:
+        return f"http://{local_address(host_and_port(listen.for_proxies)[0])}:{port}"
     scheme = "https" if listen.tls_certificate else "http"
     return listen.public_url or f"{scheme}://{local_address(listen.address)}:{port}{listen.prefix}"

@@ -74,7 +74,7 @@ async def build_core(settings: Settings, foundation: Foundation, clock: Clock, s
     store = open_store(settings.database, places)
     backend = make_backend(settings.backend, places)
     routes = Routes(store, await store.key("ticket-key", _random))
-    launch = LaunchSettings(server_url=link_base(settings, foundation.supervisor.port))
+    launch = LaunchSettings(server_url=link_base(settings, foundation.port))
     timeouts = settings.timeouts
     loop = Loop(
         store,
@@ -101,6 +101,7 @@ async def build_core(settings: Settings, foundation: Foundation, clock: Clock, s
         stopping,
         data_dir=places.data,
         least_free_bytes=settings.health.disk_free_bytes,
+        needs_proxies=foundation.supervisor is not None,
     )
     authenticator = make_authenticator(settings.authenticator)
     await authenticator.start(places.data)
@@ -164,10 +165,12 @@ def rules(timeouts: Timeouts) -> Rules:
 
 
 def link_base(settings: Settings, port: int) -> str:
-    """Where schedulers dial: through the proxy, so that a restart of the server is nothing to them; of several servers
-    the address that leads to any of them.
+    """Where schedulers dial: as the administrator says; else through the proxy, so that a restart of the server is
+    nothing to them; of several servers the address that leads to any of them.
     """
     listen = settings.listen
+    if listen.agent_url is not None:
+        return "ws" + listen.agent_url.removeprefix("http")
     if settings.database.url is not None and listen.public_url is not None:
         return "ws" + listen.public_url.removeprefix("http")
     host = local_address(listen.address)

@@ -62,7 +62,9 @@ class HealthChecks:
         *,
         data_dir: Path,
         least_free_bytes: int,
+        needs_proxies: bool = True,
     ) -> None:
+        """`needs_proxies` false: proxies run elsewhere, and each follows whichever server it reaches."""
         self._store = store
         self._loop = loop
         self._routes = routes
@@ -70,6 +72,7 @@ class HealthChecks:
         self._stopping = stopping
         self._data_dir = data_dir
         self._least_free_bytes = least_free_bytes
+        self._needs_proxies = needs_proxies
         self._looking = asyncio.Lock()
         self._database = Check("database", True, "")
         self._looked_at: float | None = None
@@ -133,6 +136,10 @@ class HealthChecks:
     def _proxies(self) -> Check:
         if self._routes.followers:
             return Check("proxy", True, "a proxy follows the routes")
+        if not self._needs_proxies:
+            return Check(
+                "proxy", True, "no proxy follows the routes here: they run elsewhere, and may ask other servers"
+            )
         return Check("proxy", False, "no proxy follows the routes: new clusters cannot be reached")
 
     def _disk(self) -> Check:

@@ -61,6 +61,12 @@ def _bind(public: socket.socket, target: tuple[object, ...], address: str, port:
         ) from error
 
 
+def host_and_port(text: str) -> tuple[str, int]:
+    """The two parts of `host:port`; an IPv6 address comes without its brackets."""
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
 def is_free(address: str, port: int) -> bool:
     """Whether the port can be had just now."""
     try:

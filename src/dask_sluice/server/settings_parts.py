@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo
 
 from .identity.names import is_user_name
 
@@ -21,9 +22,40 @@ Seconds = Annotated[float, Field(gt=0)]
 SecondsOrNever = Annotated[float, Field(ge=0)]
 
 
+def _from_file(value: Any, info: ValidationInfo) -> Any:
+    """The secret in the file, where one is named instead of it. A line break at its end is no part of it."""
+    if not isinstance(value, dict):
+        return value
+    if list(value) != ["file"] or not isinstance(value["file"], str):
+        raise ValueError("must be the secret itself, or 'file:' with the path of the file that holds it")
+    path = Path(value["file"]).expanduser()
+    base = (info.context or {}).get("base")
+    path = base / path if base is not None else path.absolute()
+    try:
+        text = path.read_text(encoding="utf-8").rstrip("\r\n")
+    except OSError as error:
+        raise ValueError(f"the file {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"the file {path} is not text in UTF-8") from error
+    if not text:
+        raise ValueError(f"the file {path} is empty")
+    return text
+
+
 class Section(BaseModel):
     """A section: immutable, and no key that is not known."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False, str_strip_whitespace=True
     )
+
+
+class SecretFile(Section):
+    """A secret that stands in a file of its own, as Kubernetes and systemd hand them out."""
+
+    file: str
+    """Path of the file."""
+
+
+Secret = Annotated[SecretStr, BeforeValidator(_from_file, json_schema_input_type=SecretStr | SecretFile)]
+"""A secret, written into the settings or named by its file: `{file: /run/secrets/token}`."""

@@ -73,6 +73,8 @@ def accepts(schema: Schema) -> str:
         return "one of " + ", ".join(repr(value) for value in schema["enum"])
     if "anyOf" in schema:
         return " or ".join(accepts(part) for part in schema["anyOf"])
+    if schema.get("$ref", "").endswith("/SecretFile"):
+        return "`file:` with the path of a file that holds it"
     here = _followed(schema)
     kind = here.get("type")
     if kind in ("integer", "number"):
@@ -85,7 +87,7 @@ def accepts(schema: Schema) -> str:
 
 def is_secret(schema: Schema) -> bool:
     """Whether a value must never be shown."""
-    return any(part.get("format") == "password" for part in (schema, *schema.get("anyOf", ())))
+    return schema.get("format") == "password" or any(is_secret(part) for part in schema.get("anyOf", ()))
 
 
 def places_of(key: str) -> list[str]:

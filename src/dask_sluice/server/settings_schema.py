@@ -16,7 +16,7 @@ from .backends.local.settings import LocalSettings
 from .identity.passwords import is_hash
 from .settings_leases import Leases
 from .settings_limits import Limits
-from .settings_parts import GroupName, Seconds, Section, UserName
+from .settings_parts import GroupName, Seconds, Secret, Section, UserName
 from .settings_policy import OptionSettings, PolicySettings, Profile
 from .settings_usage import Usage
 
@@ -113,6 +113,17 @@ class Listen(Section):
     """Address that people use, where it differs from what the server sees, prefix included. Links are built on it."""
     dask_address: Annotated[str, AfterValidator(_host_and_port)] | None = None
     """`host:port` for Dask's traffic where a load balancer gives it another address than the API."""
+    agent_url: Annotated[str, AfterValidator(_url)] | None = None
+    """Address at which schedulers reach the server, where they have another way to it than people: the one inside
+    Kubernetes, for one. Null: through the proxy, at the address that it listens on or, where servers share a database,
+    at `public_url`."""
+    for_proxies: Annotated[str, AfterValidator(_host_and_port)] | None = None
+    """`address:port` at which the server waits for proxies that run elsewhere, each started with `dask-sluice proxy`.
+    The server then starts none of its own, and what else is said here of listening is for those proxies. Plain HTTP:
+    only proxies, schedulers (`agent_url`) and Prometheus should get there. Null: the server starts its own proxies."""
+    proxy_token: Secret | None = Field(None, min_length=16)
+    """The secret by which servers and proxies know each other. Null: the server makes one and keeps it as `proxy-token`
+    in the data directory."""
     proxy_processes: int = Field(1, ge=1, le=64)
     """How many proxy processes share the port. One carries several Gbit/s; more help where one core is not enough."""
     max_connections_per_address: int = Field(1000, ge=1)
@@ -126,6 +137,12 @@ class Listen(Section):
             raise ValueError("tls_certificate and tls_key belong together: give both or neither")
         return self
 
+    @model_validator(mode="after")
+    def _a_way_for_schedulers(self) -> Self:
+        if self.for_proxies is not None and self.agent_url is None:
+            raise ValueError("for_proxies needs agent_url: where schedulers reach the server, which has no public port")
+        return self
+
 
 class Database(Section):
     """Where clusters are on record."""
@@ -133,7 +150,7 @@ class Database(Section):
     url: Annotated[str, AfterValidator(_database_url)] | None = None
     """Address of a PostgreSQL database, `postgresql://user@host:5432/name`, which several servers may share; needs the
     extra `postgresql`. Null: an SQLite file in the data directory, for one server."""
-    password: SecretStr | None = None
+    password: Secret | None = None
     """Password of the database's user. Null: as PostgreSQL's own library finds it, from `~/.pgpass` for one."""
 
     @model_validator(mode="after")
@@ -146,7 +163,7 @@ class Database(Section):
 class Basic(Section):
     """Log in by user name and password."""
 
-    password: SecretStr | None = None
+    password: Secret | None = None
     """One password for everybody: any user name is accepted with it. Only for trying things out among friends:
     people can then pass for one another."""
     users: dict[UserName, PasswordHash] = {}
@@ -253,7 +270,7 @@ class Log(Section):
 class Metrics(Section):
     """Numbers for Prometheus, at `/metrics`."""
 
-    token: SecretStr | None = Field(None, min_length=16)
+    token: Secret | None = Field(None, min_length=16)
     """Bearer token with which `/metrics` may be read, and nothing else. Null: administrators only."""
 
 

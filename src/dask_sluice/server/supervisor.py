@@ -1,7 +1,8 @@
 """The proxies: started, watched, restarted at once when one ends, and taken over from a killed server.
 
 A proxy is a process of its own in a session of its own. It outlives a killed server and goes on with the
-routes that it has; the next server on the same address and with the same settings adopts it.
+routes that it has; the next server on the same address and with the same settings adopts it. Without a file to
+be found again by, as under `dask-sluice proxy`, it ends with us.
 """
 
 from __future__ import annotations
@@ -15,19 +16,21 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..wire.processes import is_alive, process_stat
 from . import listening
+from .settings_schema import Listen, Log
 from .startup import CannotStart
 
 log = logging.getLogger(__name__)
 
-STOP_S = 8.0
-"""More than a proxy gives its connections to end."""
+STOP_S = 3.0
+"""How much longer a proxy may take to stop than it gives its connections to end."""
 LOOK_S = 0.25
 DIED_YOUNG_S = 2.0
 YOUNG_DEATHS_AT_MOST = 5
@@ -46,13 +49,39 @@ class ProxyProcess:
         return is_alive(self.pid, self.start_time)
 
 
+def proxy_options(listen: Listen, log: Log, servers: Sequence[str], token: str, *, grace_s: float) -> dict[str, Any]:
+    """What a proxy is told; the supervisor adds what is its own affair."""
+    return {
+        "prefix": listen.prefix,
+        "tls_certificate": str(listen.tls_certificate) if listen.tls_certificate else None,
+        "tls_key": str(listen.tls_key) if listen.tls_key else None,
+        "servers": list(servers),
+        "token": token,
+        "max_connections_per_address": listen.max_connections_per_address,
+        "hello_timeout_s": listen.hello_timeout_s,
+        "grace_s": grace_s,
+        "log_level": log.level,
+    }
+
+
 class Supervisor:
     """Keeps so many proxies running on one public socket."""
 
     def __init__(
-        self, *, address: str, port: int, count: int, options: dict[str, Any], log_path: Path, file: Path
+        self,
+        *,
+        address: str,
+        port: int,
+        count: int,
+        options: dict[str, Any],
+        log_path: Path | None = None,
+        file: Path | None = None,
     ) -> None:
-        """`options` is the proxy's document on standard input, without `listen_fd`."""
+        """`options` is the proxy's document on standard input, as `proxy_options` makes it.
+
+        log_path  None: proxies write to our own standard error
+        file      in which the next supervisor finds our proxies; None: they end with us
+        """
         self._address = address
         self._port = port
         self._count = count
@@ -62,6 +91,7 @@ class Supervisor:
         self._public: socket.socket | None = None
         self._proxies: list[ProxyProcess] = []
         self._adopted: list[ProxyProcess] = []
+        self._stopping: list[ProxyProcess] = []
         self._children: dict[int, subprocess.Popen[bytes]] = {}
 
     @property
@@ -109,16 +139,26 @@ class Supervisor:
         """End the proxies, connections through them too; those that were adopted only if so asked."""
         proxies = [proxy for proxy in self._proxies if adopted or proxy not in self._adopted]
         self._proxies = [proxy for proxy in self._proxies if proxy not in proxies]
+        self._stopping = proxies
         _end(proxies)
         with suppress(TimeoutError):
-            async with asyncio.timeout(STOP_S):
+            async with asyncio.timeout(self._options["grace_s"] + STOP_S):
                 while any(proxy.lives for proxy in proxies):  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
         _end([proxy for proxy in proxies if proxy.lives], signal.SIGKILL)
         if self._proxies:
             self._write()
-        else:
+        elif self._file is not None:
             self._file.unlink(missing_ok=True)
+
+    def take_no_more(self) -> None:
+        """Let go of the public socket, before the proxies do: what came to ours would wait for nobody."""
+        if self._public is not None:
+            self._public.close()
+
+    def cut(self) -> None:
+        """End what is being stopped, without giving its connections any more time."""
+        _end(self._stopping, signal.SIGKILL)
 
     def close(self) -> None:
         """Let go of the public socket; proxies that were not stopped go on."""
@@ -137,7 +177,8 @@ class Supervisor:
             self._lost(proxy)
             young_deaths = young_deaths + 1 if clock() - started < DIED_YOUNG_S else 0
             if young_deaths >= YOUNG_DEATHS_AT_MOST:
-                raise CannotStart(f"the proxy cannot run: {self._last_line()}", hint=f"Its log: {self._log_path}")
+                where = f"Its log: {self._log_path}" if self._log_path else "It wrote to standard error."
+                raise CannotStart(f"the proxy cannot run: {self._last_line()}", hint=where)
             await asyncio.sleep(RESTART_S if young_deaths > 1 else 0)
             started = clock()
             proxy = self._start_one()
@@ -148,7 +189,7 @@ class Supervisor:
         # Only now: a socket that listens takes its share of the connections, and someone has to accept them.
         self._public.listen(listening.BACKLOG)
         descriptor = self._public.fileno()
-        with self._log_path.open("ab") as log_file:
+        with self._log_path.open("ab") if self._log_path else nullcontext() as log_file:
             # Not asyncio's: that kills the processes that it lets go of.
             process = subprocess.Popen(
                 [sys.executable, "-m", "dask_sluice.proxy"],
@@ -158,12 +199,19 @@ class Supervisor:
                 pass_fds=(descriptor,),
                 start_new_session=True,
             )
-        document = json.dumps({**self._options, "listen_fd": descriptor}).encode()
         self._children[process.pid] = process
-        if process.stdin is not None:
-            with suppress(BrokenPipeError), process.stdin:  # broken: it ended at once, which is noticed next
-                process.stdin.write(document)
+        self._tell(process, {**self._options, "listen_fd": descriptor, "ends_with_parent": self._file is None})
         return self._register(process.pid)
+
+    def _tell(self, process: subprocess.Popen[bytes], document: dict[str, Any]) -> None:
+        """Its document; its standard input is left open where its end is to be that of the proxy."""
+        if process.stdin is None:
+            raise RuntimeError("a proxy was started without a standard input")
+        with suppress(BrokenPipeError):  # it ended at once, which is noticed next
+            process.stdin.write(json.dumps(document).encode() + b"\n")
+            process.stdin.flush()
+        if self._file is not None:
+            process.stdin.close()
 
     def _register(self, pid: int) -> ProxyProcess:
         stat = process_stat(pid)
@@ -175,6 +223,8 @@ class Supervisor:
     def _lost(self, proxy: ProxyProcess) -> None:
         child = self._children.pop(proxy.pid, None)
         code = child.wait() if child else None
+        if child is not None and child.stdin is not None:
+            child.stdin.close()
         if proxy in self._proxies:  # not when we are stopping
             self._proxies.remove(proxy)
             how = "" if code is None else f" with exit code {code}" if code >= 0 else f" by signal {-code}"
@@ -184,6 +234,8 @@ class Supervisor:
         return hashlib.sha256(json.dumps(self._options, sort_keys=True).encode()).hexdigest()
 
     def _read(self) -> dict[str, Any]:
+        if self._file is None:
+            return {}
         try:
             document = json.loads(self._file.read_text())
         except (FileNotFoundError, ValueError):
@@ -191,6 +243,8 @@ class Supervisor:
         return document if isinstance(document, dict) else {}
 
     def _write(self) -> None:
+        if self._file is None:
+            return
         document = {
             "address": self._address,
             "port": self.port,
@@ -202,6 +256,8 @@ class Supervisor:
         aside.replace(self._file)
 
     def _last_line(self) -> str:
+        if self._log_path is None:
+            return "it has said why"
         with self._log_path.open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - 4000))
             lines = file.read().decode(errors="replace").strip().splitlines()

@@ -9,6 +9,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from . import errors, health, metrics, proxy, v2
+from .behind_proxies import BehindProxies
 from .edge import Edge
 from .link import LinkDoor
 from .pages import routes as pages
@@ -23,7 +24,8 @@ def create_app(services: Services) -> ASGIApp:
     app = bare_app()
     app.state.services = services
     app.add_middleware(Edge, answered=services.metrics.answered, public_url=services.settings.listen.public_url)
-    return LinkDoor(app, services.links)
+    door = LinkDoor(app, services.links)
+    return door if services.settings.listen.for_proxies is None else BehindProxies(door, services.proxy_token)
 
 
 def bare_app() -> FastAPI:

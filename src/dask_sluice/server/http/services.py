@@ -44,7 +44,7 @@ def services(connection: HTTPConnection) -> Services:
 
 
 def is_https(connection: HTTPConnection) -> bool:
-    """Whether the browser's side of this is encrypted. Only our proxy reaches us, and it overwrites the header."""
+    """Whether the browser's side of this is encrypted. Only our proxy can say so, and it overwrites the header."""
     public = services(connection).settings.listen.public_url or ""
     return public.startswith("https:") or connection.headers.get("x-forwarded-proto", connection.url.scheme) == "https"
 
