@@ -75,14 +75,13 @@ async def build_core(settings: Settings, foundation: Foundation, clock: Clock, s
     backend = make_backend(settings.backend, places)
     routes = Routes(store, await store.key("ticket-key", _random))
     launch = LaunchSettings(server_url=link_base(settings, foundation.port))
-    timeouts = settings.timeouts
     loop = Loop(
         store,
         backend,
         clock,
         launch=launch,
-        rules=rules(timeouts),
-        keep_ended_s=timeouts.ended_kept_s,
+        rules=rules(settings.timeouts),
+        keep_ended_s=settings.timeouts.ended_kept_s,
         log_dir=places.proxy_log.parent,
     )
     links = Links(store, loop, clock, patience_s=settings.timeouts.adaptive_patience_s)
