@@ -14,7 +14,7 @@ from .settings_policy import BUILT_IN
 from .settings_schema import Settings
 
 Schema = Mapping[str, Any]
-_SAME = {"Setup": "policy.defaults", "Process": "policy.defaults.worker"}
+_SAME = {"Setup": "policy.defaults", "Process": "policy.defaults.worker", "PodSettings": "backend.kubernetes.pods"}
 """Sections that stand in several places, and where they are explained."""
 
 _HEAD = """\

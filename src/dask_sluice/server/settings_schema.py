@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, model_validator
 
+from .backends.kubernetes.settings import KubernetesSettings
 from .backends.local.settings import LocalSettings
 from .identity.passwords import is_hash
 from .settings_leases import Leases
@@ -20,7 +21,7 @@ from .settings_parts import GroupName, Seconds, Section, UserName
 from .settings_policy import OptionSettings, PolicySettings, Profile
 from .settings_usage import Usage
 
-BUILT_IN_BACKENDS = ("local", "fake")
+BUILT_IN_BACKENDS = ("local", "kubernetes", "fake")
 BUILT_IN_AUTHENTICATORS = ("token", "basic")
 _DOTTED = re.compile(r"[A-Za-z_][\w.]*(:[A-Za-z_]\w*)?")
 
@@ -206,9 +207,12 @@ class Backend(Section):
     """Where clusters run."""
 
     kind: Kind = "local"
-    """`local`: processes on this machine. `fake`: nowhere. Or the import path of a backend: `package.module:Class`."""
+    """`local`: processes on this machine. `kubernetes`: pods. `fake`: nowhere. Or the import path of a backend:
+    `package.module:Class`."""
     local: LocalSettings = LocalSettings()
     """Settings of `local`."""
+    kubernetes: KubernetesSettings = KubernetesSettings()
+    """Settings of `kubernetes`. See docs/kubernetes.md."""
     fake: FakeBackend = FakeBackend()
     """Settings of `fake`."""
     settings: dict[str, Any] = {}

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from dask_sluice.server.identity.names import escaped
 from dask_sluice.server.model import Caller
-from dask_sluice.server.policy.names import escaped, user_values
+from dask_sluice.server.policy.names import user_values
 from dask_sluice.server.policy.templates import Scope, TemplateError, check, fill, names
 
 ADA = Caller("ada", groups=("ice", "sea"))

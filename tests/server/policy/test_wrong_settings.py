@@ -6,8 +6,8 @@ from textwrap import dedent
 
 import pytest
 
+from dask_sluice.server.identity.names import escaped
 from dask_sluice.server.model import Caller
-from dask_sluice.server.policy.names import escaped
 from dask_sluice.server.settings_file import SettingsError, loads
 
 from .sites import FILE, resolved

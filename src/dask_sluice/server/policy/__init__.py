@@ -3,7 +3,6 @@
     permissions.py   who may do what with a cluster
     options.py       what a user may choose
     layers.py        who says what a cluster gets, in order
-    merging.py       one over the other, remembering where each value came from
     resolve.py       `Policy`: from what is asked for to the cluster's spec
     templates.py     `{user.name}` and sums in the administrator's texts
     checks.py        what can be found wrong with settings at start-up

@@ -14,10 +14,10 @@ from pydantic import SecretStr
 
 from ...wire.errors import OptionInvalid, RequestInvalid
 from ..memory import parse_memory
+from ..merging import Layer
 from ..model import Caller
 from ..settings_policy import BUILT_IN, Node, OptionSettings, PolicySettings, Setup
 from . import templates
-from .merging import Layer
 from .names import user_values
 from .options import PROFILE, Chosen, Offer
 from .templates import Scope, TemplateError

@@ -5,7 +5,7 @@ Pure. Hooks are asked beforehand (`hooks.py`); what they said comes in as argume
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,10 +14,12 @@ from pydantic import SecretStr
 from ...wire.api import LeaseRequest, PlanValue, PlanView, SizeView
 from ...wire.errors import OptionInvalid, RequestInvalid
 from ...wire.options import MASK, Option
+from ..backends.overlays import OverlayRules, overlay_rules
 from ..backends.protocol import Size
 from ..leases import terms
 from ..limits import LimitBook
 from ..memory import parse_memory, shown
+from ..merging import Layer, Merged, Path, leaves, merge
 from ..model import Caller, ClusterSpec, Prices
 from ..settings_leases import Leases
 from ..settings_limits import Limits
@@ -25,7 +27,6 @@ from ..settings_policy import OptionSettings, PolicySettings, Profile, Setup
 from ..settings_schema import Settings, Timeouts
 from .images import wrong_with_image
 from .layers import PROCESSES, layers
-from .merging import Layer, Merged, leaves, merge
 from .options import Chosen, Machine, Offer, effective, offer
 from .sizes import invalid, number, size_of, text
 
@@ -58,6 +59,7 @@ class Policy:
         profiles: Mapping[str, Profile] | None = None,
         rules: PolicySettings | None = None,
         prices: Prices | None = None,
+        overlay: OverlayRules | None = None,
     ) -> None:
         self.rules = rules or PolicySettings()
         self._profiles = profiles or {}
@@ -69,6 +71,7 @@ class Policy:
         self._timeouts = timeouts or Timeouts()
         self._leases = leases or Leases()
         self._prices = prices or Prices()
+        self._overlay = overlay or OverlayRules()
 
     @classmethod
     def of(cls, settings: Settings, machine: Machine | None) -> Policy:
@@ -82,6 +85,7 @@ class Policy:
             profiles=settings.profiles,
             rules=settings.policy,
             prices=Prices(**settings.usage.prices.model_dump()),
+            overlay=overlay_rules(settings.backend),
         )
 
     @property
@@ -128,7 +132,8 @@ class Policy:
         granted = terms(self._leases, lease)
         asked = {key: value for key in ("idle_s", "age_s") if (value := getattr(lease, key)) is not None}
         asking = Layer("the lease asked for", asked)
-        merged = merge([*self._built_in(), *layers(caller, name, offered, chosen, self.rules, hook, asking)])
+        said = [*self._built_in(), *layers(caller, name, offered, chosen, self.rules, hook, asking)]
+        merged = merge([plain for layer in said for plain in self._spread(layer)], self._list_key)
         scheduler, worker = size_of(merged, "scheduler"), size_of(merged, "worker")
         most, most_by, notes = self._most_workers(caller, scheduler, worker, merged)
         variables = dict(merged.get("variables") or {})
@@ -150,7 +155,7 @@ class Policy:
             image=self._image(merged, "image"),
             scheduler_image=self._image(merged, "scheduler_image"),
             variables={key: value for key, value in variables.items() if isinstance(value, str)},
-            backend=_overlay(merged),
+            backend=self._checked_overlay(merged),
         )
         secret = {k: v.get_secret_value() for k, v in variables.items() if isinstance(v, SecretStr)}
         return Resolved(spec, secret, _plan(spec, secret, merged, notes))
@@ -162,7 +167,21 @@ class Policy:
             Layer("timeouts", {"scheduler_start_s": times.scheduler_start_s, "worker_start_s": times.worker_start_s}),
             Layer("leases.idle", {"idle_s": self._leases.idle.default}),
             Layer("leases.age", {"age_s": self._leases.age.default}),
+            Layer("backend", {"backend": self._overlay.site} if self._overlay.site else {}),
         )
+
+    def _spread(self, layer: Layer) -> Iterator[Layer]:
+        """The layer as several that are plain, since what it says to its backend may be meant for several places."""
+        overlay = layer.values.get("backend")
+        if not isinstance(overlay, Mapping):
+            yield layer
+            return
+        yield Layer(layer.source, {key: value for key, value in layer.values.items() if key != "backend"})
+        for part in self._overlay.spread(overlay):
+            yield Layer(layer.source, {"backend": part})
+
+    def _list_key(self, path: Path) -> str:
+        return self._overlay.list_key(path[1:]) if path[0] == "backend" else ""
 
     def _most_workers(
         self, caller: Caller, scheduler: Size, worker: Size, merged: Merged
@@ -176,6 +195,15 @@ class Policy:
             return most, by, [f"max_workers is {most}, not {asked}: the limit is {by}"]
         return asked, f"{asked} workers ({merged.source('max_workers')})", []
 
+    def _checked_overlay(self, merged: Merged) -> Mapping[str, Any]:
+        overlay = merged.get("backend") or {}
+        for path, value in leaves(overlay):
+            if isinstance(value, SecretStr):
+                raise invalid(merged, ("backend", *path), "holds a secret, which can go into variables only")
+        for place, what in self._overlay.problems(overlay):
+            raise invalid(merged, ("backend", *map(str, place)), what)
+        return dict(overlay)
+
     def _image(self, merged: Merged, key: str) -> str:
         image = text(merged, key)
         if image and (wrong := wrong_with_image(image, self.rules.images)):
@@ -188,14 +216,6 @@ def _environment(merged: Merged) -> str:
     if path and (not path.startswith("/") or "\0" in path or "/../" in f"{path}/"):
         raise _blame(merged, "environment", f"must be a plain absolute path, got {path!r}")
     return path
-
-
-def _overlay(merged: Merged) -> Mapping[str, Any]:
-    overlay = merged.get("backend") or {}
-    for path, value in leaves(overlay):
-        if isinstance(value, SecretStr):
-            raise invalid(merged, ("backend", *path), "holds a secret, which can go into variables only")
-    return dict(overlay)
 
 
 def _blame(merged: Merged, key: str, what: str) -> RequestInvalid:

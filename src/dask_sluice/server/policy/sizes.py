@@ -8,8 +8,8 @@ from ...wire.errors import RequestInvalid
 from ...wire.options import LARGEST
 from ..backends.protocol import Size
 from ..memory import parse_memory
+from ..merging import Merged
 from ..settings_policy import Node
-from .merging import Merged
 
 
 def size_of(merged: Merged, process: str) -> Size:

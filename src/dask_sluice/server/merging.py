@@ -1,16 +1,20 @@
 """Layers of what a cluster gets, merged into one, remembering where each value came from.
 
 Mappings merge key by key; everything else replaces what lies below. `null` takes a key away. A list replaces a
-list, unless it is written `{append: [...]}`: then it goes behind what lies below.
+list, unless it is written `{append: [...]}`: then it goes behind what lies below. In a list of things that bear
+names (volumes, say) each takes the place of the one with its name, and new ones go behind; which lists are such, a
+backend knows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 Path = tuple[str, ...]
+ListKey = Callable[[Path], str]
+"""By which key the items of the list at a path are told apart; empty: they are not."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +49,16 @@ class Merged:
         return here
 
 
-def merge(layers: Sequence[Layer]) -> Merged:
+def no_keys(path: Path) -> str:
+    """No list has items with names."""
+    return ""
+
+
+def merge(layers: Sequence[Layer], list_key: ListKey = no_keys) -> Merged:
     """The layers, later ones over earlier ones. The layers themselves are left as they are."""
     merged = Merged()
     for layer in layers:
-        _lay(merged, merged.values, layer.values, (), layer.source)
+        _lay(merged, merged.values, layer.values, (), layer.source, list_key)
     return merged
 
 
@@ -62,26 +71,30 @@ def leaves(values: Mapping[str, Any], path: Path = ()) -> Iterator[tuple[Path, A
             yield (*path, key), value
 
 
-def _lay(merged: Merged, below: dict[str, Any], above: Mapping[str, Any], path: Path, source: str) -> None:
+def _lay(
+    merged: Merged, below: dict[str, Any], above: Mapping[str, Any], path: Path, source: str, list_key: ListKey
+) -> None:
     for key, value in above.items():
         here = (*path, key)
-        appended = _appended(value)
+        added, name = _appended(value), ""
+        if added is None and isinstance(value, (list, tuple)) and (name := list_key(here)):
+            added = value
         if value is None:
             _forget(merged, here)
             below.pop(key, None)
-        elif appended is not None:
+        elif added is not None:
             lower = below.get(key)
             before = merged.sources.get(here)
             kept = lower if isinstance(lower, list) else []
             _forget(merged, here)
-            below[key] = [*kept, *appended]
+            below[key] = _by_name(kept, added, name) if name else [*kept, *added]
             merged.sources[here] = f"{before} + {source}" if before and kept else source
         elif isinstance(value, Mapping):
             if not isinstance(below.get(key), dict):
                 _forget(merged, here)
                 below[key] = {}
             merged.sources.pop(here, None)
-            _lay(merged, below[key], value, here, source)
+            _lay(merged, below[key], value, here, source, list_key)
             if not below[key]:
                 merged.sources[here] = source
         else:
@@ -90,7 +103,15 @@ def _lay(merged: Merged, below: dict[str, Any], above: Mapping[str, Any], path: 
             merged.sources[here] = source
 
 
-def _appended(value: Any) -> list[Any] | None:
+def _by_name(lower: Sequence[Any], added: Sequence[Any], name: str) -> list[Any]:
+    """The lower items, each in its place the one of the same name that was added; the others of those behind."""
+    new = {item[name]: item for item in added if isinstance(item, Mapping) and isinstance(item.get(name), str | int)}
+    kept = [new.pop(item[name], item) if isinstance(item, Mapping) and name in item else item for item in lower]
+    nameless = [item for item in added if not (isinstance(item, Mapping) and isinstance(item.get(name), str | int))]
+    return [*kept, *new.values(), *nameless]
+
+
+def _appended(value: Any) -> Sequence[Any] | None:
     if isinstance(value, Mapping) and list(value) == ["append"] and isinstance(value["append"], (list, tuple)):
         return list(value["append"])
     return None

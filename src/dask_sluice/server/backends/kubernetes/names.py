@@ -1,0 +1,87 @@
+"""Names, labels and annotations of the objects of a cluster. Pure.
+
+Labels are an interface: network policies, dashboards and cost reports of sites that run dask-gateway go by them, so
+its keys are kept, and the user's label has the form that kubespawner gives it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+
+from ...identity.names import escaped
+from ..protocol import Job, JobKind
+from .settings import KubernetesSettings
+
+NAME_LABEL = "app.kubernetes.io/name"
+COMPONENT_LABEL = "app.kubernetes.io/component"
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+INSTANCE_LABEL = "gateway.dask.org/instance"
+CLUSTER_LABEL = "gateway.dask.org/cluster"
+JOB_LABEL = "dask-sluice/job"
+MANAGED_BY = "dask-sluice"
+COMPONENTS = {JobKind.SCHEDULER: "dask-scheduler", JobKind.WORKER: "dask-worker"}
+"""Also what our container is called in its pod."""
+OUR_PREFIXES = ("app.kubernetes.io/", "gateway.dask.org/", "dask-sluice/")
+"""Keys of labels and annotations that only we set: objects are found by them."""
+
+_LONGEST = 63
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+def object_name(job_id: str) -> str:
+    """The name of a job's pod and of its Secret: a DNS label, another one for every job."""
+    return fitted(f"dask-{job_id}")
+
+
+def fitted(name: str) -> str:
+    """`name` where it is a DNS label, else one made from it and its digest, so that no two names become one."""
+    if _NAME.fullmatch(name):
+        return name
+    kept = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[: _LONGEST - 18].strip("-")
+    return f"{kept or 'x'}--{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+
+
+def agent_config_map(fingerprint: str) -> str:
+    """The name of the ConfigMap that holds the agent of this content."""
+    return f"sluice-agent-{fingerprint}"
+
+
+def namespace_of(job: Job, settings: KubernetesSettings, own: str) -> str:
+    """The namespace of a job's objects. `own`: that of the server.
+
+    What policy says goes before the settings; whether it may, `KubernetesSettings.allows` tells.
+    """
+    said = job.overlay.get("namespace")
+    if said:
+        return str(said)
+    template = settings.namespace or own
+    return fitted(template.replace("{user.escaped}", escaped(job.owner)))
+
+
+def selector(settings: KubernetesSettings, cluster: str = "") -> str:
+    """The label selector of all our objects, or of one cluster's."""
+    labels = {NAME_LABEL: settings.app_name, INSTANCE_LABEL: settings.instance, MANAGED_BY_LABEL: MANAGED_BY}
+    if cluster:
+        labels[CLUSTER_LABEL] = cluster
+    return ",".join(f"{key}={value}" for key, value in labels.items())
+
+
+def labels_of(job: Job, settings: KubernetesSettings) -> dict[str, str]:
+    """The labels of every object of a job: whose it is, and where it belongs."""
+    user = {settings.user_label: escaped(job.owner)} if settings.user_label else {}
+    return {
+        **user,
+        NAME_LABEL: settings.app_name,
+        COMPONENT_LABEL: COMPONENTS[job.kind],
+        MANAGED_BY_LABEL: MANAGED_BY,
+        INSTANCE_LABEL: settings.instance,
+        CLUSTER_LABEL: job.cluster,
+        JOB_LABEL: job.id,
+    }
+
+
+def annotations_of(job: Job, settings: KubernetesSettings) -> Mapping[str, str]:
+    """The owner's name as it is, which a label may not have."""
+    return {settings.user_label: job.owner} if settings.user_label else {}

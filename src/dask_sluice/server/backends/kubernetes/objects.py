@@ -1,0 +1,94 @@
+"""What a pod needs beside it: the Secret with its launch document, the ConfigMap with the agent. Pure."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ..protocol import Job, JobKind
+from . import names
+from .settings import KubernetesSettings
+
+SCHEDULER_PORT = 8786
+DASHBOARD_PORT = 8787
+WORKER_PORT = 8788
+NANNY_PORT = 8789
+"""Fixed, so that network policies can name them."""
+
+AGENT_PATH = "/sluice/agent"
+AGENT_FILE = "agent.zip"
+LAUNCH_PATH = "/sluice/launch"
+LAUNCH_FILE = "launch.json"
+VARIABLES_FILE = "variables.json"
+SCRATCH_PATH = "/sluice/scratch"
+
+ALL_ADDRESSES = "0.0.0.0"
+
+
+def owner_reference(kind: str, name: str, uid: str) -> dict[str, Any]:
+    """What an object has that is to go when that one goes. It holds up nobody's deletion."""
+    return {
+        "apiVersion": "v1",
+        "kind": kind,
+        "name": name,
+        "uid": uid,
+        "controller": False,
+        "blockOwnerDeletion": False,
+    }
+
+
+def launch_of(job: Job) -> dict[str, Any]:
+    """The job's launch document as it is in a pod: all addresses of the pod, fixed ports."""
+    placed: dict[str, Any] = {**job.launch, "host": ALL_ADDRESSES}
+    if job.kind is JobKind.SCHEDULER:
+        return {**placed, "port": SCHEDULER_PORT, "dashboard_port": DASHBOARD_PORT}
+    return {**placed, "port": WORKER_PORT, "nanny_port": NANNY_PORT, "local_directory": SCRATCH_PATH}
+
+
+def secret_manifest(
+    job: Job, settings: KubernetesSettings, *, namespace: str, owner: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The Secret of a job: its launch document, and its environment variables, which may be secret.
+
+    owner   see `owner_reference`
+    """
+    files = {LAUNCH_FILE: launch_of(job), VARIABLES_FILE: dict(job.variables)}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": _metadata(names.object_name(job.id), namespace, names.labels_of(job, settings), owner),
+        "type": "Opaque",
+        "immutable": True,
+        "data": {name: _base64(json.dumps(content).encode()) for name, content in files.items()},
+    }
+
+
+def agent_manifest(archive: bytes, fingerprint: str, settings: KubernetesSettings, *, namespace: str) -> dict[str, Any]:
+    """The ConfigMap with the agent, which all pods of a namespace share.
+
+    archive   a zip that Python runs
+    """
+    labels = {
+        names.NAME_LABEL: settings.app_name,
+        names.COMPONENT_LABEL: "agent",
+        names.MANAGED_BY_LABEL: names.MANAGED_BY,
+        names.INSTANCE_LABEL: settings.instance,
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": _metadata(names.agent_config_map(fingerprint), namespace, labels, None),
+        "immutable": True,
+        "binaryData": {AGENT_FILE: _base64(archive)},
+    }
+
+
+def _metadata(name: str, namespace: str, labels: Mapping[str, str], owner: Mapping[str, Any] | None) -> dict[str, Any]:
+    owners = {"ownerReferences": [dict(owner)]} if owner else {}
+    return {"name": name, "namespace": namespace, "labels": dict(labels), **owners}
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

@@ -1,0 +1,174 @@
+"""What an administrator can set for the Kubernetes backend.
+
+Our own keys are written with underscores; what is Kubernetes' own (a volume, a toleration, `pod`, `container`) keeps
+its camelCase and is checked against the schema of Kubernetes.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, WithJsonSchema
+
+from ...settings_parts import Section
+
+_NAMESPACE = re.compile(r"(?:[a-z0-9-]|\{user\.escaped\})*")
+_LABEL_VALUE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_LABEL_KEY = re.compile(r"(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+
+
+def _namespace(value: str) -> str:
+    if not _NAMESPACE.fullmatch(value):
+        raise ValueError(f"must be a namespace such as 'dask', or 'dask-{{user.escaped}}'; got {value!r}")
+    return value
+
+
+def _label_value(value: str) -> str:
+    if not _LABEL_VALUE.fullmatch(value):
+        raise ValueError(f"must be the value of a label: letters, digits and - _ . only, at most 63; got {value!r}")
+    return value
+
+
+def _label_key(value: str) -> str:
+    if value and not _LABEL_KEY.fullmatch(value):
+        raise ValueError(f"must be the key of a label such as 'hub.jupyter.org/username'; got {value!r}")
+    return value
+
+
+LabelKey = Annotated[str, AfterValidator(_label_key)]
+LabelValue = Annotated[str, AfterValidator(_label_value)]
+Object = Annotated[dict[str, Any], WithJsonSchema({"type": "object"})]
+Objects = Annotated[tuple[Object, ...], WithJsonSchema({"type": "array", "items": {"type": "object"}})]
+Identity = Annotated[int, Field(ge=0)] | Literal["none"]
+Preset = Literal["dedicated", "hub_user", "gke_spot", "aks_spot", "eks_spot"]
+
+
+class PodSettings(Section):
+    """What a pod gets. `pods` is for schedulers and workers, `scheduler` and `worker` for the one or the other."""
+
+    labels: dict[str, str] = {}
+    """Labels of the pod, beside ours."""
+    annotations: dict[str, str] = {}
+    """Annotations of the pod."""
+    prometheus_port: int = Field(0, ge=0, le=65535)
+    """Port at which Prometheus is to scrape the pod, told by the usual annotations; 0: none. Schedulers answer at
+    8787."""
+    node_selector: dict[str, str] = {}
+    """Labels that a node must have."""
+    tolerate: tuple[Preset, ...] = ("dedicated",)
+    """Taints that the pod tolerates, by kind: `dedicated` (`k8s.dask.org/dedicated`, also written with `_`, of this
+    role), `hub_user` (the same of JupyterHub's users), `gke_spot`, `aks_spot`, `eks_spot` (spot nodes of three
+    clouds)."""
+    tolerations: Objects = ()
+    """Further tolerations, as Kubernetes writes them."""
+    spot: Literal["never", "allow", "prefer", "require"] = "allow"
+    """Whether workers run on spot (preemptible) nodes. `allow`: where there is room, their taints tolerated. Schedulers
+    never do: what a cluster has computed ends with its scheduler."""
+    affinity: Object = {}
+    """Affinity, as Kubernetes writes it."""
+    service_account_name: str = ""
+    """Service account of the pod. Empty: the namespace's default, which can do nothing without its token."""
+    automount_service_account_token: bool = False
+    """Whether the pod gets its service account's token, and with it that account's rights to the Kubernetes API."""
+    run_as_user: Identity = 1000
+    """User id of the processes. 1000: what most notebook images have. `none`: as the image says."""
+    run_as_group: Identity = 1000
+    """Group id of the processes. `none`: as the image says."""
+    fs_group: Identity = 1000
+    """Group that may read and write the pod's volumes. `none`: no such group."""
+    read_only_root: bool = True
+    """Whether the image's files cannot be written. What must be writable is in `writable`."""
+    writable: tuple[str, ...] = ("/tmp",)
+    """Folders that are writable all the same, empty at first, gone with the pod."""
+    scheduler_name: str = ""
+    """Which scheduler of Kubernetes places the pod. Empty: the default one."""
+    priority_class_name: str = ""
+    """Priority class of the pod."""
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = None
+    """When the image is pulled. Null: as Kubernetes has it, by the tag."""
+    image_pull_secrets: tuple[str, ...] = ()
+    """Names of Secrets with which images are pulled."""
+    volumes: Objects = ()
+    """Volumes, as Kubernetes writes them."""
+    volume_mounts: Objects = ()
+    """Where they are mounted in the container, as Kubernetes writes it."""
+    env_from: Objects = ()
+    """Secrets and ConfigMaps whose keys become environment variables, as Kubernetes writes it."""
+    startup_probe: Object = {}
+    """Startup probe of the container, as Kubernetes writes it."""
+    readiness_probe: Object = {}
+    """Readiness probe of the container."""
+    liveness_probe: Object = {}
+    """Liveness probe of the container."""
+    containers: Objects = ()
+    """Further containers of the pod, as Kubernetes writes them."""
+    init_containers: Objects = ()
+    """Containers that run to their end before ours starts."""
+    python: str = "python"
+    """The Python that runs the agent, where a cluster has no `environment`."""
+    keep_entrypoint: bool = True
+    """Whether the image's own entry point starts our command, as conda images need it; else it is passed over."""
+    stop_grace_s: int = Field(30, ge=1)
+    """Seconds that the pod's processes have to end before they are killed."""
+    pod: Object = {}
+    """Anything else of the pod's `spec`, as Kubernetes writes it, laid over what the keys above come to."""
+    container: Object = {}
+    """Anything else of our container, likewise."""
+
+
+class GPUSettings(Section):
+    """What pods get that ask for GPUs, beside the number."""
+
+    resource: str = "nvidia.com/gpu"
+    """The resource that counts GPUs."""
+    node_selector: dict[str, str] = {}
+    """Labels that a node must have."""
+    tolerations: Objects = ({"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},)
+    """Tolerations, as Kubernetes writes them."""
+    variables: dict[str, str] = {"NVIDIA_DRIVER_CAPABILITIES": "compute,utility"}
+    """Environment variables of the container."""
+    variables_without: dict[str, str] = {"NVIDIA_VISIBLE_DEVICES": "void"}
+    """Those of pods without GPUs. By default: an image that asks for all GPUs of the node does not get them."""
+
+
+class KubernetesSettings(Section):
+    """Clusters as pods."""
+
+    namespace: Annotated[str, AfterValidator(_namespace)] = ""
+    """Namespace of the clusters' objects; it must exist. `{user.escaped}` stands for the user's name, for a namespace
+    per user. Empty: the server's own."""
+    other_namespaces: tuple[str, ...] = ()
+    """Further namespaces that `backend.namespace` of profiles and rules may name; patterns, `*` standing for
+    anything."""
+    instance: LabelValue = "dask-sluice"
+    """The label `gateway.dask.org/instance`: tells this server's objects from another one's in the same namespace."""
+    app_name: LabelValue = "dask-gateway"
+    """The label `app.kubernetes.io/name`, by which network policies know Dask's pods."""
+    user_label: LabelKey = "hub.jupyter.org/username"
+    """Label that holds the user's name with special letters escaped as kubespawner does it, and annotation that holds
+    it as it is. Empty: none."""
+    image: str = ""
+    """Container image of clusters for which policy names none."""
+    kubeconfig: str = ""
+    """File by which the API server is reached. Empty: as a pod, by its service account; else `~/.kube/config`."""
+    context: str = ""
+    """Context in that file. Empty: its current one."""
+    gpu: GPUSettings = GPUSettings()
+    """What pods get that ask for GPUs."""
+    pods: PodSettings = PodSettings()
+    """What schedulers and workers get."""
+    scheduler: PodSettings = PodSettings()
+    """What schedulers get, over `pods`."""
+    worker: PodSettings = PodSettings()
+    """What workers get, over `pods`."""
+
+    @property
+    def is_per_user(self) -> bool:
+        """Whether users have namespaces of their own."""
+        return "{" in self.namespace
+
+    def overlay(self) -> dict[str, Any]:
+        """What the file says of pods, in the shape of policy's `backend`."""
+        given = self.model_dump(mode="json", include={"pods", "scheduler", "worker"}, exclude_unset=True)
+        return {key: value for key, value in given.items() if value}
