@@ -220,9 +220,11 @@ CATALOGUE: Mapping[ReasonCode, ReasonText] = {
     ReasonCode.SERVER_CHANGED: ReasonText("looked after by another server from now on"),
     ReasonCode.UNSCHEDULABLE: ReasonText(
         "waits for a node: {why}",
-        "It starts by itself when a node has room; a smaller size fits sooner. What no node has, an administrator adds.",
+        "It starts by itself when a node has room; a smaller size fits sooner.",
     ),
-    ReasonCode.IMAGE_PULLING: ReasonText("the image {image} is being pulled", "A large image takes minutes, once a node."),
+    ReasonCode.IMAGE_PULLING: ReasonText(
+        "the image {image} is being pulled", "A large image takes minutes, once a node."
+    ),
     ReasonCode.IMAGE_NOT_FOUND: ReasonText(
         "the image {image} is not in its registry: {message}", "Check its name and tag; it is tried again meanwhile."
     ),

@@ -59,23 +59,23 @@ class Access:
         return {"Authorization": f"Bearer {token}"} if token else {}
 
 
-def find_access(kubeconfig: str | None = None) -> Access:
+def find_access(kubeconfig: str = "", context: str = "") -> Access:
     """The access that is there: a named kubeconfig, a pod's own account, `KUBECONFIG`, `~/.kube/config`.
 
     raises  CannotStart, naming what is missing
     """
     if kubeconfig:
-        return from_kubeconfig(Path(kubeconfig))
+        return from_kubeconfig(Path(kubeconfig), context)
     if os.environ.get("KUBERNETES_SERVICE_HOST") and (SERVICE_ACCOUNT / "token").exists():
         return from_service_account()
     named = os.environ.get("KUBECONFIG")
     path = Path(named.split(":")[0]) if named else Path.home() / ".kube" / "config"
     if not path.exists():
         raise CannotStart(
-            f"the kubernetes backend finds no API server: this is no pod with a service account, and there is no {path}",
+            f"no Kubernetes API server is known here: this is no pod with a service account, and there is no {path}",
             hint="Install the server with its chart, or name a kubeconfig: backend.kubernetes.kubeconfig.",
         )
-    return from_kubeconfig(path)
+    return from_kubeconfig(path, context)
 
 
 def from_service_account(directory: Path = SERVICE_ACCOUNT, server: str = "") -> Access:
@@ -96,14 +96,14 @@ def from_service_account(directory: Path = SERVICE_ACCOUNT, server: str = "") ->
     return Access(server, namespace, tls, token)
 
 
-def from_kubeconfig(path: Path) -> Access:
-    """The access that the file's current context describes.
+def from_kubeconfig(path: Path, name: str = "") -> Access:
+    """The access that a context of the file describes; without a name its current one.
 
     raises  CannotStart, naming the file and the key
     """
     try:
         document = yaml.safe_load(path.read_text())
-        context = _named(document, "contexts", str(document["current-context"]))["context"]
+        context = _named(document, "contexts", name or str(document["current-context"]))["context"]
         cluster = _named(document, "clusters", context["cluster"])["cluster"]
         user = _named(document, "users", context["user"])["user"] or {}
         return Access(
@@ -117,7 +117,7 @@ def from_kubeconfig(path: Path) -> Access:
     except (OSError, yaml.YAMLError, ValueError, ssl.SSLError) as error:
         raise CannotStart(f"{path}: cannot be read as a kubeconfig: {error}") from error
     except (KeyError, TypeError, AttributeError) as error:
-        raise CannotStart(f"{path}: is no kubeconfig with a current context: {error} is missing or wrong") from error
+        raise CannotStart(f"{path}: is no kubeconfig with that context: {error} is missing or wrong") from error
 
 
 def _named(document: Mapping[str, Any], section: str, name: str) -> Mapping[str, Any]:

@@ -104,9 +104,7 @@ class Api:
         raise _error(response.status_code, _status(response.content))
 
     @asynccontextmanager
-    async def _stream(
-        self, path: str, parameters: Mapping[str, str], silent_s: float
-    ) -> AsyncIterator[httpx.Response]:
+    async def _stream(self, path: str, parameters: Mapping[str, str], silent_s: float) -> AsyncIterator[httpx.Response]:
         timeout = httpx.Timeout(silent_s, connect=CONNECT_S)
         try:
             async with self._http.stream(

@@ -14,6 +14,7 @@ from typing import Any
 from ....wire.reasons import Reason, ReasonCode
 from ..protocol import JobState, Seen
 from .api import Object
+from .names import COMPONENT_LABEL
 from .quantities import number
 from .scheduling import why_unschedulable
 
@@ -60,34 +61,33 @@ class PodSight:
     """Whether it is not there any more; `pod` is then how it was in the end."""
 
 
-def see(job_id: str, sight: PodSight | None, container: str, log_tail: str = "") -> Seen:
+def see(job_id: str, sight: PodSight | None, log_tail: str = "") -> Seen:
     """What is seen of a job by its pod; None: there is none, and nothing is known of one.
 
-    container   name of the one whose end is the pod's
-    log_tail    last lines of its log, wanted only where it has ended (`has_ended`)
+    log_tail   last lines of its log, wanted only where it has ended (`has_ended`)
     """
     if sight is None:
         return Seen(job_id, JobState.ENDED, reason=Reason(ReasonCode.POD_DELETED, {"message": ""}))
-    if has_ended(sight, container):
-        return _ended(job_id, sight, container, log_tail)
+    if has_ended(sight):
+        return _ended(job_id, sight, log_tail)
     status = sight.pod.get("status", {})
-    state = _state_of(status, container)
+    state = _state_of(sight.pod)
     if "running" in state:
         reason = _disruption(sight) or _node_trouble(sight)
         return Seen(job_id, JobState.RUNNING, host=str(status.get("podIP", "")), reason=reason)
     if _condition(status, "PodScheduled").get("status") == "True":
-        reason, is_stuck = _why_not_started(sight, container)
+        reason, is_stuck = _why_not_started(sight)
         return Seen(job_id, JobState.STARTING, reason=reason, is_stuck=is_stuck)
     return Seen(job_id, JobState.PENDING, reason=_why_not_placed(status))
 
 
-def has_ended(sight: PodSight, container: str) -> bool:
+def has_ended(sight: PodSight) -> bool:
     """Whether nothing of the job runs any more, or Kubernetes has given up the node that it ran on."""
     status = sight.pod.get("status", {})
     return (
         sight.gone
         or status.get("phase") in ("Succeeded", "Failed")
-        or "terminated" in _state_of(status, container)
+        or "terminated" in _state_of(sight.pod)
         or (_is_going(sight.pod) and _disruption_code(status) is ReasonCode.NODE_LOST)
     )
 
@@ -104,9 +104,9 @@ def _why_not_placed(status: Mapping[str, Any]) -> Reason | None:
     return None
 
 
-def _why_not_started(sight: PodSight, container: str) -> tuple[Reason | None, bool]:
+def _why_not_started(sight: PodSight) -> tuple[Reason | None, bool]:
     """Why a pod that has a node does not run yet, and whether that is trouble rather than work."""
-    for status in _waiting(sight.pod, container):
+    for status in _waiting(sight.pod):
         waiting = status["state"]["waiting"]
         word, message = str(waiting.get("reason", "")), str(waiting.get("message", ""))
         image = str(status.get("image") or _image_of(sight.pod, status["name"]))
@@ -160,18 +160,17 @@ def _from_events(sight: PodSight) -> tuple[Reason | None, bool]:
 # -- ended
 
 
-def _ended(job_id: str, sight: PodSight, container: str, log_tail: str) -> Seen:
-    status = sight.pod.get("status", {})
-    over = _state_of(status, container).get("terminated", {})
+def _ended(job_id: str, sight: PodSight, log_tail: str) -> Seen:
+    over = _state_of(sight.pod).get("terminated", {})
     exit_code, signal = _exit(over)
-    reason = _why_ended(sight, over, container)
+    reason = _why_ended(sight, over)
     return Seen(job_id, JobState.ENDED, exit_code=exit_code, signal=signal, reason=reason, log_tail=log_tail)
 
 
-def _why_ended(sight: PodSight, over: Mapping[str, Any], container: str) -> Reason | None:
+def _why_ended(sight: PodSight, over: Mapping[str, Any]) -> Reason | None:
     status = sight.pod.get("status", {})
     if over.get("reason") == "OOMKilled":
-        return _plain(ReasonCode.OUT_OF_MEMORY, limit_gib=_memory_limit(sight.pod, container) / GIB)
+        return _plain(ReasonCode.OUT_OF_MEMORY, limit_gib=_memory_limit(sight.pod) / GIB)
     if (own := _last_words(str(over.get("message", "")))) is not None:
         return own
     if over.get("reason") in ("StartError", "ContainerCannotRun"):
@@ -246,18 +245,24 @@ def _is_going(pod: Object) -> bool:
     return "deletionTimestamp" in pod["metadata"]
 
 
-def _state_of(status: Mapping[str, Any], container: str) -> Mapping[str, Any]:
-    for each in status.get("containerStatuses") or ():
-        if each.get("name") == container:
+def main_container(pod: Object) -> str:
+    """The name of the container whose end is the pod's: that of the component."""
+    return str(pod["metadata"].get("labels", {}).get(COMPONENT_LABEL, ""))
+
+
+def _state_of(pod: Object) -> Mapping[str, Any]:
+    """Of our container."""
+    for each in pod.get("status", {}).get("containerStatuses") or ():
+        if each.get("name") == main_container(pod):
             return each.get("state") or {}
     return {}
 
 
-def _waiting(pod: Object, container: str) -> Iterable[Mapping[str, Any]]:
+def _waiting(pod: Object) -> Iterable[Mapping[str, Any]]:
     """Statuses of containers that wait: those that run before ours first, then ours, then others."""
     status = pod.get("status", {})
     before = status.get("initContainerStatuses") or ()
-    beside = sorted(status.get("containerStatuses") or (), key=lambda each: each.get("name") != container)
+    beside = sorted(status.get("containerStatuses") or (), key=lambda each: each.get("name") != main_container(pod))
     return [each for each in (*before, *beside) if "waiting" in (each.get("state") or {})]
 
 
@@ -271,8 +276,8 @@ def _image_of(pod: Object, container: str) -> str:
     return str(_container_of(pod, container).get("image", "?"))
 
 
-def _memory_limit(pod: Object, container: str) -> float:
-    limits = (_container_of(pod, container).get("resources") or {}).get("limits") or {}
+def _memory_limit(pod: Object) -> float:
+    limits = (_container_of(pod, main_container(pod)).get("resources") or {}).get("limits") or {}
     return number(str(limits.get("memory", "0")))
 
 

@@ -30,18 +30,26 @@ Listener = Callable[[Object | None, Object | None], None]
 
 
 class Mirror:
-    """Objects of one kind in one namespace, by name."""
+    """Objects of one kind, in one namespace or in all, by `namespace/name`."""
 
-    def __init__(self, api: Api, path: str, selectors: Mapping[str, str], changed: Listener) -> None:
+    def __init__(
+        self,
+        api: Api,
+        path: str,
+        selectors: Mapping[str, str],
+        changed: Listener,
+        wanted: Callable[[Object], bool] = lambda _: True,
+    ) -> None:
+        self.path = path
         self.objects: dict[str, Object] = {}
-        self.silence: str = "nothing was heard of the API server yet"
-        """Why this copy may be out of date; empty while it is not."""
+        self.silence: tuple[float, str] | None = (time.monotonic(), "nothing was heard of the API server yet")
+        """Since when this copy may be out of date, by the monotonic clock, and why; None while it is true."""
         self.ready = asyncio.Event()
         """Set once the first list is there."""
         self._api = api
-        self._path = path
         self._selectors = dict(selectors)
         self._changed = changed
+        self._wanted = wanted
         self._put_since_list: set[str] = set()
 
     async def run(self) -> None:
@@ -52,15 +60,16 @@ class Mirror:
                 if not version or time.monotonic() - listed_at > RESYNC_S:
                     version, listed_at = await self._list(), time.monotonic()
                     self.ready.set()
-                async with self._api.watch(self._path, **self._watch_parameters(version)) as events:
-                    self.silence = ""
+                async with self._api.watch(self.path, **self._watch_parameters(version)) as events:
+                    self.silence = None
                     async for told in events:
                         failures, version = 0, self._take(told)
+                failures = 0
             except ApiError as error:
                 if error.status == 410:
                     version = ""
                     continue
-                self._fall_silent(f"the API server refuses to tell what is in {self._path}: {error.message}")
+                self._fall_silent(f"the API server refuses to tell what is in {self.path}: {error.message}")
             except Unavailable as error:
                 self._fall_silent(str(error))
             await asyncio.sleep(PAUSE_S[min(failures, len(PAUSE_S) - 1)] * random.uniform(0.75, 1.25))
@@ -68,9 +77,15 @@ class Mirror:
 
     def put(self, seen: Object) -> None:
         """An object as an answer to one of our own requests showed it: known before the watch tells of it."""
-        name = seen["metadata"]["name"]
-        self._put_since_list.add(name)
-        self._change(name, seen)
+        key = key_of(seen)
+        self._put_since_list.add(key)
+        if key not in self.objects:  # else the watch was quicker, and knows more
+            self._change(key, seen)
+
+    def drop(self, key: str) -> None:
+        """An object that is known to be gone before the watch tells of it."""
+        if key in self.objects:
+            self._change(key, None)
 
     def _watch_parameters(self, version: str) -> dict[str, str]:
         return {
@@ -86,35 +101,40 @@ class Mirror:
         found: dict[str, Object] = {}
         page: dict[str, str] = {}
         while True:
-            answer = await self._api.get(self._path, limit=PAGE, **self._selectors, **page)
-            found.update((each["metadata"]["name"], each) for each in answer["items"])
+            answer = await self._api.get(self.path, limit=PAGE, **self._selectors, **page)
+            found.update((key_of(each), each) for each in answer["items"] if self._wanted(each))
             if not (more := answer["metadata"].get("continue")):
                 break
             page = {"continue": more}
-        for name in self.objects.keys() - found.keys() - self._put_since_list:
-            self._change(name, None)
-        for name, seen in found.items():
-            if self.objects.get(name) != seen:
-                self._change(name, seen)
+        for key in self.objects.keys() - found.keys() - self._put_since_list:
+            self._change(key, None)
+        for key, seen in found.items():
+            if self.objects.get(key) != seen:
+                self._change(key, seen)
         return str(answer["metadata"]["resourceVersion"])
 
     def _take(self, told: Object) -> str:
         """One event of the watch; its version."""
         seen = told["object"]
-        if told["type"] != "BOOKMARK":
-            self._change(seen["metadata"]["name"], None if told["type"] == "DELETED" else seen, last=seen)
+        if told["type"] != "BOOKMARK" and self._wanted(seen):
+            self._change(key_of(seen), None if told["type"] == "DELETED" else seen, last=seen)
         return str(seen["metadata"]["resourceVersion"])
 
-    def _change(self, name: str, seen: Object | None, last: Object | None = None) -> None:
+    def _change(self, key: str, seen: Object | None, last: Object | None = None) -> None:
         """Note what is; `last`: how an object that is gone was in the end."""
-        before = self.objects.pop(name, None)
+        before = self.objects.pop(key, None)
         if seen is not None:
-            self.objects[name] = seen
-        else:
-            before = last or before
-        self._changed(before, seen)
+            self.objects[key] = seen
+            self._changed(before, seen)
+        elif before is not None:
+            self._changed(last or before, None)
 
     def _fall_silent(self, why: str) -> None:
         if not self.silence:
             log.warning("%s", why)
-        self.silence = why
+        self.silence = (self.silence[0] if self.silence else time.monotonic(), why)
+
+
+def key_of(seen: Object) -> str:
+    """What an object is known by."""
+    return f"{seen['metadata']['namespace']}/{seen['metadata']['name']}"

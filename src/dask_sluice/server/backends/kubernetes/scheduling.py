@@ -1,6 +1,6 @@
 """Why Kubernetes' scheduler finds no node, in words: its message says so for groups of nodes. Pure.
 
-    0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint {gpu: true}. preemption: 0/3 ...
+0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint {gpu: true}. preemption: 0/3 ...
 """
 
 from __future__ import annotations
