@@ -92,6 +92,7 @@ def test_a_wrong_option_does_not_travel(gateway: Gateway) -> None:
 
 
 def test_a_dry_run_says_what_a_cluster_would_get_and_starts_nothing(gateway: Gateway) -> None:
+    before = [report.name for report in gateway.list_clusters()]
     plan = gateway.new_cluster(worker_memory=0.5, idle_timeout="20min", dry_run=True)
     assert (plan.worker.memory_bytes, plan.idle_s) == (2**29, 1200.0)
     assert "option worker_memory" in repr(plan)
@@ -99,7 +100,7 @@ def test_a_dry_run_says_what_a_cluster_would_get_and_starts_nothing(gateway: Gat
         gateway.new_cluster(worker_memory=1_000_000, dry_run=True)
     with pytest.raises(ValueError, match="/nowhere"):
         gateway.new_cluster(environment="/nowhere", dry_run=True)
-    assert gateway.list_clusters() == []
+    assert {report.name for report in gateway.list_clusters()} <= set(before)
 
 
 def test_a_start_that_takes_too_long_says_what_it_waited_for(gateway: Gateway) -> None:

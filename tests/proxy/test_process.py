@@ -41,10 +41,10 @@ async def test_routes_stay_in_force_without_the_server_and_are_replaced_when_it_
         assert await _passes(proxy)
         del server.routes["c1"]
         await server.start()
-        async with asyncio.timeout(10):
-            await server.listening_to_routes.wait()
+        async with asyncio.timeout(20):
+            while await _passes(proxy, "c1"):  # until the snapshot is there: nothing tells when
+                pass
         assert await _passes(proxy, "c2")
-        assert not await _passes(proxy, "c1")
 
 
 async def test_a_proxy_started_before_its_server_finds_it(server: Server, start_proxy: StartProxy) -> None:

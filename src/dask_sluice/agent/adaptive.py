@@ -83,7 +83,7 @@ def decide(load: Load, wanted: int, bounds: Bounds, past: Past, now: float, pati
 
     More is asked for at once; but soon after some were given up only if there is none, or twice as many are
     needed: that was no fluctuation. Fewer only when at no time in the last `patience_s` seconds more were needed:
-    a pause between two computations must not cost workers. And not oftener, but for the last step to the minimum.
+    a pause between two computations must not cost workers. Where there is nothing to do any more, in one step.
     """
     if wanted < bounds.minimum or wanted > bounds.maximum:
         return Decision(bounds.clamp(load.desired), f"the bounds are {bounds.minimum} to {bounds.maximum}")
@@ -94,8 +94,9 @@ def decide(load: Load, wanted: int, bounds: Bounds, past: Past, now: float, pati
         return Decision(count, _why_more(load, behind))
     recent = [load, *(look.load for look in past.looks if look.time > now - patience_s)]
     fewer = bounds.clamp(max(max(each.desired, each.busy) for each in recent))
-    seen_long_enough = any(look.time <= now - patience_s for look in past.looks)
-    if fewer < wanted and seen_long_enough and (rested or fewer == bounds.minimum):
+    seen_long_enough = now - past.rose_at >= patience_s and any(look.time <= now - patience_s for look in past.looks)
+    going_on = bool(load.tasks) or not any(each.tasks for each in recent)
+    if fewer < wanted and seen_long_enough and going_on and (rested or fewer == bounds.minimum):
         return Decision(fewer, _why_fewer(recent, patience_s))
     return None
 
