@@ -16,7 +16,6 @@ from . import output
 from .exits import FAILED, Exit
 from .finding import server_options, with_gateway
 
-STEP_S = 60.0
 ADVICE = {
     "server": "Is the server running, and is this its address? Is a proxy or firewall in between?",
     "login": "Is the token or password the right one? `dask-sluice serve` prints an address that holds the token.",
@@ -31,13 +30,20 @@ ADVICE = {
 
 @click.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--step-timeout",
+    "step_s",
+    type=click.FloatRange(1),
+    default=60.0,
+    help="Seconds that each step may take; raise it where images have to be pulled.  [60]",
+)
 @server_options
-def doctor_command(as_json: bool, **server: Any) -> None:
+def doctor_command(as_json: bool, step_s: float, **server: Any) -> None:
     """Try every step from here to a result: server, login, scheduler, proxy, worker, compute, dashboard, stop.
 
     Starts a cluster with one worker, and stops it again whatever happens.
     """
-    steps = with_gateway(lambda gateway: _Examination(gateway, quiet=as_json).run())
+    steps = with_gateway(lambda gateway: _Examination(gateway, quiet=as_json, step_s=step_s).run())
     if as_json:
         output.as_json(steps)
     broken = next((step for step in steps if step["error"]), None)
@@ -51,8 +57,8 @@ def doctor_command(as_json: bool, **server: Any) -> None:
 class _Examination:
     """The steps in order; the first broken one ends it, but for the stop of what was started."""
 
-    def __init__(self, gateway: AsyncGateway, *, quiet: bool) -> None:
-        self.gateway, self.quiet = gateway, quiet
+    def __init__(self, gateway: AsyncGateway, *, quiet: bool, step_s: float) -> None:
+        self.gateway, self.quiet, self.step_s = gateway, quiet, step_s
         self.steps: list[dict[str, Any]] = []
         self.cluster: GatewayCluster | None = None
         self.name = ""
@@ -80,9 +86,9 @@ class _Examination:
     async def _try(self, name: str, step: Callable[[], Awaitable[str]]) -> bool:
         began, error, told = time.monotonic(), "", ""
         try:
-            told = await asyncio.wait_for(step(), STEP_S)
+            told = await asyncio.wait_for(step(), self.step_s)
         except asyncio.TimeoutError:
-            error = f"no answer within {STEP_S:g} s"
+            error = f"no answer within {self.step_s:g} s"
         except Exception as caught:  # noqa: BLE001  whatever breaks a step is what the doctor is asked for
             error = str(caught) or type(caught).__name__
         took = time.monotonic() - began

@@ -171,9 +171,11 @@ class Server:
             self._stack.callback(loop.remove_signal_handler, number)
 
     def _address(self, authenticator: Authenticator) -> str:
-        """The address to open, with the token in it as Jupyter does."""
+        """The address to open, with the token in it as Jupyter does: but for one that somebody else gave us."""
         url = base_url(self._settings, self._foundation.port)
-        return f"{url}/?token={authenticator.token}" if isinstance(authenticator, TokenAuthenticator) else url
+        if isinstance(authenticator, TokenAuthenticator) and self._settings.authenticator.token is None:
+            return f"{url}/?token={authenticator.token}"
+        return url
 
 
 def base_url(settings: Settings, port: int) -> str:

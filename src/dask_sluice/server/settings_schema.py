@@ -183,6 +183,9 @@ class Authenticator(Section):
     kind: Kind = "token"
     """`token`: one token, printed at the start, for the account that runs the server. `basic`: user names and
     passwords. Or the import path of an authenticator: `package.module:Class`."""
+    token: Secret | None = Field(None, min_length=16)
+    """The token of `token`. Null: one is made at the first start, kept as `token` in the data directory, and printed as
+    part of the address at every start."""
     basic: Basic | None = None
     """Settings of `basic`."""
     settings: dict[str, Any] = {}
@@ -200,6 +203,7 @@ class Authenticator(Section):
         if self.kind == "basic" and self.basic is None:
             raise ValueError("kind 'basic' needs the section 'basic' with users or a password")
         _only_used(self.kind, "basic", self.basic is not None)
+        _only_used(self.kind, "token", self.token is not None)
         _free_settings(self.kind, BUILT_IN_AUTHENTICATORS, self.settings)
         return self
 

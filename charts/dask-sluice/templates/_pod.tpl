@@ -1,0 +1,84 @@
+{{/* What all pods of the chart have in common; give (dict "root" $ "pod" .Values.server "component" "server"). */}}
+
+{{- define "dask-sluice.podMetadata" -}}
+{{- with .pod.annotations -}}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{ end -}}
+{{/* Without the versions of chart and server, which would make new pods where only they have changed. */ -}}
+labels:
+  {{- include "dask-sluice.selector" (list .root .component) | nindent 2 }}
+  {{- with .root.Values.labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+  {{- with .pod.labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
+
+{{/* The spec, but for containers and volumes. */}}
+{{- define "dask-sluice.podSpec" -}}
+{{- $placement := .root.Values.placement }}
+{{- $own := .pod.placement | default dict -}}
+enableServiceLinks: false
+{{- with .root.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+securityContext:
+  {{- $context := dict "runAsNonRoot" true "runAsUser" 1000 "runAsGroup" 1000 "fsGroup" 1000 "fsGroupChangePolicy" "OnRootMismatch" "seccompProfile" (dict "type" "RuntimeDefault") }}
+  {{- mergeOverwrite $context (deepCopy .pod.podSecurityContext) | toYaml | nindent 2 }}
+{{- with hasKey $own "nodeSelector" | ternary $own.nodeSelector $placement.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with hasKey $own "tolerations" | ternary $own.tolerations $placement.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with hasKey $own "affinity" | ternary $own.affinity $placement.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with hasKey $own "priorityClassName" | ternary $own.priorityClassName $placement.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- if .spread }}
+topologySpreadConstraints:
+  {{- with hasKey $own "topologySpreadConstraints" | ternary $own.topologySpreadConstraints $placement.topologySpreadConstraints }}
+  {{- toYaml . | nindent 2 }}
+  {{- else }}
+  - maxSkew: 1
+    topologyKey: kubernetes.io/hostname
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- include "dask-sluice.selector" (list .root .component) | nindent 8 }}
+  {{- end }}
+{{- end }}
+{{- with .pod.initContainers }}
+initContainers:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* A container, but for arguments, ports and probes. */}}
+{{- define "dask-sluice.container" -}}
+image: {{ include "dask-sluice.image" .root }}
+imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+{{- with .pod.command }}
+command:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+securityContext:
+  {{- $context := dict "allowPrivilegeEscalation" false "readOnlyRootFilesystem" true "capabilities" (dict "drop" (list "ALL")) }}
+  {{- mergeOverwrite $context (deepCopy .pod.securityContext) | toYaml | nindent 2 }}
+{{- with .pod.envFrom }}
+envFrom:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+resources:
+  {{- toYaml .pod.resources | nindent 2 }}
+{{- end }}
