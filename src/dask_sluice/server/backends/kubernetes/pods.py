@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
-from ....wire.launch import LAST_WORDS_VARIABLE, LAUNCH_VARIABLE
+from ....wire.launch import LAST_WORDS_VARIABLE, LAUNCH_VARIABLE, VARIABLES_VARIABLE
 from ...merging import Layer, merge
 from ..protocol import Job, JobKind, Refused, Size
 from . import names, placement
@@ -29,7 +29,6 @@ from .objects import (
 from .overlay import list_key
 from .settings import KubernetesSettings, PodSettings
 
-VARIABLES_VARIABLE = "SLUICE_VARIABLES"
 TERMINATION_PATH = "/dev/termination-log"
 _PORTS = {
     JobKind.SCHEDULER: {"dask": SCHEDULER_PORT, "dashboard": DASHBOARD_PORT},
