@@ -1,7 +1,7 @@
 {{/* Names. They are stable: other charts and network policies go by them. */}}
 
 {{- define "dask-sluice.name" -}}
-{{- .Values.fullnameOverride | default (include "dask-sluice.releasedName" .) | trunc 50 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride | default (include "dask-sluice.releasedName" .) | trunc 44 | trimSuffix "-" -}}
 {{- end }}
 
 {{- define "dask-sluice.releasedName" -}}

@@ -1,0 +1,89 @@
+"""Helm for tests: what `helm template` makes of the chart with these values.
+
+`python -m tests.chart.helm` writes the golden files anew; do that if the diff is what you meant.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..conftest import not_here
+from ..kubernetes.kube import KIT_DIRECTORY, ROOT, kit
+
+CHART = ROOT / "charts" / "dask-sluice"
+HERE = Path(__file__).parent
+GOLDEN = sorted(path.stem for path in (HERE / "values").glob("*.yaml"))
+KUBERNETES = "1.34.0"
+Documents = list[dict[str, Any]]
+
+
+class Refused(Exception):
+    """Helm refused the values; what it says."""
+
+
+@cache
+def helm() -> str:
+    """Path of helm: an installed one, the kit's, or one unpacked from it."""
+    if found := shutil.which("helm", path=f"{KIT_DIRECTORY / 'bin'}:/usr/local/bin:/usr/bin"):
+        return found
+    place = kit()
+    if place is None or shutil.which("zstd") is None:
+        not_here("helm is not installed, and no shared/kube with one is above this folder")
+    target = ROOT / ".cache" / "helm"
+    target.parent.mkdir(exist_ok=True)
+    subprocess.run(["zstd", "-dqf", str(place / "helm.zst"), "-o", str(target)], check=True, timeout=60)
+    target.chmod(0o755)
+    return str(target)
+
+
+def template(values: dict[str, Any], *, release: str = "sluice", chart: Path = CHART) -> str:
+    """What it prints.
+
+    raises  Refused
+    """
+    command = [helm(), "template", release, str(chart), "--namespace", "dask", "--kube-version", KUBERNETES, "-f", "-"]
+    done = subprocess.run(command, input=yaml.safe_dump(values), capture_output=True, text=True, timeout=60)
+    if done.returncode != 0:
+        raise Refused(done.stderr)
+    return done.stdout
+
+
+def rendered(values: dict[str, Any], *, release: str = "sluice", chart: Path = CHART) -> Documents:
+    """The objects."""
+    return [document for document in yaml.safe_load_all(template(values, release=release, chart=chart)) if document]
+
+
+def one(documents: Documents, kind: str, name: str = "", namespace: str = "") -> dict[str, Any]:
+    """The only object of this kind, and name and namespace where they are given."""
+    found = [each for each in every(documents, kind) if name in ("", each["metadata"]["name"])]
+    found = [each for each in found if namespace in ("", each["metadata"].get("namespace"))]
+    assert len(found) == 1, [(each["kind"], each["metadata"]["name"]) for each in documents]
+    return found[0]
+
+
+def every(documents: Documents, kind: str) -> Documents:
+    return [each for each in documents if each["kind"] == kind]
+
+
+def server_config(documents: Documents) -> str:
+    """The file that the server reads."""
+    config: str = one(documents, "Secret", "sluice-dask-sluice-server")["stringData"]["config.yaml"]
+    return config
+
+
+def golden(name: str) -> tuple[str, Path]:
+    """What the chart makes of one of the files in values/, and where that is kept."""
+    values = yaml.safe_load((HERE / "values" / f"{name}.yaml").read_text())
+    return template(values), HERE / "golden" / f"{name}.yaml"
+
+
+if __name__ == "__main__":
+    for each in GOLDEN:
+        text, path = golden(each)
+        path.write_text(text)
