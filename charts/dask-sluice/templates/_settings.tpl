@@ -11,7 +11,8 @@
 {{- if not $hasDatabase }}{{ $_ := set $defaults "on_stop" "keep_clusters" }}{{ end -}}
 {{- $address := contains ":" .Values.listenAddress | ternary (printf "[%s]" .Values.listenAddress) .Values.listenAddress -}}
 {{- $listen := dict "for_proxies" (printf "%s:%d" $address $port) "proxy_token" (dict "file" "/etc/dask-sluice/keys/proxy-token") -}}
-{{- $decided := dict "data_dir" "/var/lib/dask-sluice" "listen" $listen -}}
+{{- /* A folder of its own in the volume, whose root belongs to root. */ -}}
+{{- $decided := dict "data_dir" "/var/lib/dask-sluice/data" "listen" $listen -}}
 {{- if eq (dig "authenticator" "kind" "token" $config) "token" -}}
 {{- $_ := set $decided "authenticator" (dict "token" (dict "file" "/etc/dask-sluice/keys/token")) -}}
 {{- end -}}
