@@ -396,6 +396,15 @@ class Tests(Pod):
     """Requests and limits."""
 
 
+class Check(Pod):
+    """A Job before each install and upgrade: `dask-sluice check-config`, so that what is wrong ends no server."""
+
+    enabled: bool = True
+    """Whether there is one."""
+    resources: Resources = Resources(requests={"cpu": "50m", "memory": "96Mi"}, limits={"memory": "512Mi"})
+    """Requests and limits."""
+
+
 class Chart(Values):
     """All values, but for `config`."""
 
@@ -433,6 +442,8 @@ class Chart(Values):
     """Network policies."""
     monitoring: Monitoring = Monitoring()
     """Prometheus and Grafana."""
+    check: Check = Check()
+    """A look at the settings before each install and upgrade."""
     tests: Tests = Tests()
     """`helm test`."""
 

@@ -15,26 +15,32 @@ from sqlalchemy import URL
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 ACCOUNT = "postgres" if os.geteuid() == 0 else None
 """It refuses to run as root."""
-UNSAFE = "-c fsync=off -c full_page_writes=off -c listen_addresses='' -c max_connections=200"
+UNSAFE = "-c fsync=off -c full_page_writes=off -c max_connections=200"
 
 
 class PostgreSQL:
     """One server; each test gets a database of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "", port: int = 5432) -> None:
+        """`address`: where it listens besides, for whoever comes; empty: nowhere."""
+        self._listen = f"-c listen_addresses='{address}' -c port={port}"
         self.directory = Path(tempfile.mkdtemp(prefix="sluice-pg-"))
         if ACCOUNT:
             shutil.chown(self.directory, ACCOUNT, ACCOUNT)
         self._numbers = itertools.count()
         try:
             self._run("initdb", "--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C")
+            if address:
+                with (self.directory / "data" / "pg_hba.conf").open("a") as file:
+                    file.write("host all all all trust\n")
             self.start()
         except BaseException:
             shutil.rmtree(self.directory)
             raise
 
     def start(self) -> None:
-        self._run("pg_ctl", "start", "-w", "-s", "-l", f"{self.directory}/log", "-o", f"{UNSAFE} -k {self.directory}")
+        options = f"{UNSAFE} {self._listen} -k {self.directory}"
+        self._run("pg_ctl", "start", "-w", "-s", "-l", f"{self.directory}/log", "-o", options)
 
     def kill(self) -> None:
         """End it as a crash would; `start` again recovers what was written."""

@@ -25,6 +25,8 @@ def pods(documents: Documents) -> Iterator[dict[str, Any]]:
     for document in documents:
         if document["kind"] == "Deployment":
             yield document["spec"]["template"]["spec"]
+        elif document["kind"] == "Job":
+            yield document["spec"]["template"]["spec"]
         elif document["kind"] == "Pod":
             yield document["spec"]
 
@@ -66,7 +68,7 @@ def test_the_settings_of_the_server_arrive_as_they_were_written(tmp_path: Path) 
 def test_every_pod_keeps_to_pod_security_restricted(name: str) -> None:
     values = yaml.safe_load((HERE / "values" / f"{name}.yaml").read_text())
     found = list(pods(rendered(values)))
-    assert len(found) == 3
+    assert [pod["containers"][0]["name"] for pod in found] == ["proxy", "server", "doctor", "check"]
     for pod in found:
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -234,3 +236,10 @@ def test_it_works_beneath_other_charts_and_can_be_left_out(tmp_path: Path, paren
     assert "workers: 7" in server_config(rendered(values, chart=chart))
     inner["enabled"] = False
     assert rendered(values, chart=chart) == []
+
+
+def test_the_board_is_where_grafana_looks() -> None:
+    documents = rendered({"monitoring": {"grafanaDashboard": {"enabled": True, "annotations": {"folder": "Dask"}}}})
+    board = one(documents, "ConfigMap", f"{NAME}-grafana")
+    assert board["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert json.loads(board["data"]["dask-sluice.json"])["title"] == "dask-sluice"

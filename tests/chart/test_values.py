@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 import pytest
@@ -84,3 +86,20 @@ def test_every_section_is_closed_but_for_those_of_kubernetes() -> None:
 
 def test_helm_may_say_that_the_chart_is_enabled_and_hand_down_what_is_global() -> None:
     assert rendered({"enabled": True, "global": {"storageClass": "fast"}})
+
+
+def test_the_board_shows_metrics_that_there_are() -> None:
+    board = json.loads((CHART / "files" / "grafana.json").read_text())
+    expressions = [target["expr"] for panel in board["panels"] for target in panel.get("targets", ())]
+    shown = {name for each in expressions for name in re.findall(r"dask_sluice_\w+", each)}
+    known = set(re.findall(r"^dask_sluice_\w+", described(), re.MULTILINE))
+    assert shown
+    assert {re.sub(r"_(bucket|count|total)$", "", name) for name in shown} <= known
+
+
+def described() -> str:
+    """Names of the server's metrics, one a line."""
+    page = (CHART.parents[1] / "docs" / "operating.md").read_text()
+    table = page.partition("| name (`dask_sluice_...`)")[2].partition("\n\n")[0]
+    names = re.findall(r"`(\w+)`", "\n".join(line.split("|")[1] for line in table.splitlines()[2:]))
+    return "\n".join("dask_sluice_" + re.sub(r"_total$", "", name) for name in names)

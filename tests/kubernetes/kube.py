@@ -83,9 +83,9 @@ class Kube:
         return set(found) - {"configmap/kube-root-ca.crt"}
 
     @contextmanager
-    def namespace(self, **labels: str) -> Iterator[str]:
+    def namespace(self, beginning: str = "k8s-backend", **labels: str) -> Iterator[str]:
         """A namespace of the test's own."""
-        name = f"k8s-backend-{secrets.token_hex(4)}"
+        name = f"{beginning}-{secrets.token_hex(4)}"
         metadata = {"name": name, "labels": labels}
         self.run("apply", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}))
         until(lambda: self.run("-n", name, "get", "serviceaccount", "default", check=False), "a service account")

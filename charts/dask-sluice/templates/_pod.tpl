@@ -82,3 +82,20 @@ envFrom:
 resources:
   {{- toYaml .pod.resources | nindent 2 }}
 {{- end }}
+
+{{/* The existing Secrets of `server.secrets`, by number: a volume's name is shorter than a Secret's may be. */}}
+{{- define "dask-sluice.secretVolumes" -}}
+{{- range $index, $name := .Values.server.secrets }}
+{{- if $index }}
+{{ end -}}
+- {name: secret-{{ $index }}, secret: {secretName: {{ $name }}}}
+{{- end }}
+{{- end }}
+
+{{- define "dask-sluice.secretMounts" -}}
+{{- range $index, $name := .Values.server.secrets }}
+{{- if $index }}
+{{ end -}}
+- {name: secret-{{ $index }}, mountPath: /etc/dask-sluice/secrets/{{ $name }}, readOnly: true}
+{{- end }}
+{{- end }}

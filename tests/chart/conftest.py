@@ -1,0 +1,37 @@
+"""A real Kubernetes with the image of this source, where the tests of the chart need them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from ..conftest import not_here
+from ..kubernetes.kube import Kube, NotThere, kubernetes_cluster
+from .release import Release, image_there
+
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+
+
+@pytest.fixture(scope="session")
+def kube() -> Iterator[Kube]:
+    try:
+        with kubernetes_cluster() as cluster:
+            yield cluster
+    except NotThere as error:
+        not_here(str(error))
+
+
+@pytest.fixture(scope="session")
+def image_name(kube: Kube) -> str:
+    try:
+        return image_there(kube)
+    except NotThere as error:
+        not_here(str(error))
+
+
+@pytest.fixture
+def release(kube: Kube, image_name: str) -> Iterator[Release]:
+    """Not installed yet: the test has a say in its values. Its namespace enforces Pod Security `restricted`."""
+    with kube.namespace("k8s-chart", **RESTRICTED) as namespace:
+        yield Release(kube, namespace, image_name)

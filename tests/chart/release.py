@@ -1,0 +1,133 @@
+"""The chart as a release in a real Kubernetes, and the image that it runs."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from scripts import image
+
+from ..kubernetes.kube import IMAGE as DASK_IMAGE
+from ..kubernetes.kube import ROOT, Kube, NotThere, kit, until
+from .helm import CHART, helm
+
+NAME = "sluice-dask-sluice"
+GIVEN_IMAGE = os.environ.get("SLUICE_IMAGE", "")
+BASE = "registry.test/python:3.11"
+INSTALL_S = 240
+SMALL = {"cores": 1, "memory": "1 GiB", "cores_request": 0.02, "memory_request": "64 MiB"}
+LITTLE = {"requests": {"cpu": "10m", "memory": "64Mi"}}
+
+
+def image_there(kube: Kube) -> str:
+    """The image of this source, in the cluster: the one that `SLUICE_IMAGE` names, else built and loaded, once.
+
+    raises  NotThere
+    """
+    if GIVEN_IMAGE:
+        return GIVEN_IMAGE
+    place = kit()
+    if kube.directory is None or place is None:
+        raise NotThere("SLUICE_IMAGE names no image for the cluster of KUBECONFIG; `make image` builds one")
+    tag = f"registry.test/dask-sluice:{_fingerprint()}"
+    socket = str(kube.directory / "run" / "containerd.sock")
+    listed = subprocess.run(["ctr", "-a", socket, "-n", "k8s.io", "images", "ls", "-q"], capture_output=True, text=True)
+    if tag not in listed.stdout.split():
+        with tempfile.TemporaryDirectory() as folder:
+            archive = Path(folder) / "image.tar"
+            command = [sys.executable, str(ROOT / "scripts" / "image.py"), "--base", BASE, "--tag", tag]
+            subprocess.run([*command, "--archive", str(archive)], check=True, timeout=900)
+            subprocess.run([str(place / "kube-load"), str(archive), str(kube.directory)], check=True, timeout=300)
+    return tag
+
+
+def _fingerprint() -> str:
+    digest = hashlib.sha256()
+    files = [*sorted((ROOT / "src").rglob("*")), ROOT / "Dockerfile", ROOT / "pyproject.toml", Path(image.__file__)]
+    for path in files:
+        if path.is_file() and path.suffix != ".pyc":
+            digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+class Release:
+    """One release, in a namespace of its own."""
+
+    def __init__(self, kube: Kube, namespace: str, image_name: str) -> None:
+        self.kube, self.namespace = kube, namespace
+        repository, _, tag = image_name.rpartition(":")
+        self.values: dict[str, Any] = {
+            "image": {"repository": repository, "tag": tag},
+            "config": {
+                "backend": {"kubernetes": {"image": DASK_IMAGE}},
+                "options": {"worker_cores": {"default": 1}, "worker_memory": {"default": 1}},
+                "policy": {
+                    "defaults": {"scheduler": SMALL, "worker": {key: SMALL[key] for key in SMALL if "request" in key}}
+                },
+            },
+            "server": {"resources": LITTLE, "data": {"type": "emptyDir"}},
+            "proxy": {"resources": LITTLE, "graceSeconds": 60},
+            "check": {"resources": LITTLE},
+            "tests": {"resources": LITTLE},
+        }
+
+    def install(self) -> None:
+        """Install or upgrade; return once everything is ready."""
+        self._helm("upgrade", "--install", "sluice", str(CHART), "-f", "-", "--wait", "--timeout", f"{INSTALL_S}s")
+
+    def upgrade_fails(self) -> str:
+        """What helm says when it refuses."""
+        arguments = ("upgrade", "sluice", str(CHART), "-f", "-", "--wait", "--timeout", f"{INSTALL_S}s")
+        return self._helm(*arguments, fails=True)
+
+    def test(self) -> str:
+        """What `helm test` prints."""
+        return self._helm("test", "sluice", "--logs", "--timeout", f"{INSTALL_S}s")
+
+    def uninstall(self) -> None:
+        self._helm("uninstall", "sluice", "--wait", "--timeout", f"{INSTALL_S}s")
+
+    def _helm(self, *arguments: str, fails: bool = False) -> str:
+        command = [helm(), *arguments, "-n", self.namespace, "--kubeconfig", str(self.kube.kubeconfig)]
+        given = yaml.safe_dump(self.values) if "-f" in arguments else ""
+        done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=INSTALL_S + 60)
+        assert (done.returncode != 0) is fails, done.stdout + done.stderr + self.story()
+        return done.stdout + done.stderr
+
+    def story(self) -> str:
+        """What there is and what it says, for whoever looks into a failure."""
+        lines = [self.kube.run("-n", self.namespace, "get", "pods", "-o", "wide", check=False)]
+        for component in ("server", "proxy"):
+            selector = f"app.kubernetes.io/name=dask-sluice,app.kubernetes.io/component={component}"
+            lines.append(self.kube.run("-n", self.namespace, "logs", "-l", selector, "--tail=20", check=False))
+        return "\n".join(lines)
+
+    @property
+    def address(self) -> str:
+        """By the Service, with the token."""
+        data = json.loads(self.kube.run("-n", self.namespace, "get", "secret", f"{NAME}-keys", "-o", "json"))["data"]
+        service = json.loads(self.kube.run("-n", self.namespace, "get", "service", NAME, "-o", "json"))["spec"]
+        token = base64.b64decode(data["token"]).decode()
+        return f"http://{service['clusterIP']}:{service['ports'][0]['port']}/?token={token}"
+
+    def pods(self, component: str) -> Sequence[str]:
+        """Names of the pods that are there and not about to go."""
+        found = self.kube.items(self.namespace, "pods", f"app.kubernetes.io/component={component}")
+        return [pod["metadata"]["name"] for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+    def kill(self, component: str) -> None:
+        """All pods of a component at once, without a word to them."""
+        names = self.pods(component)
+        self.kube.run("-n", self.namespace, "delete", "pod", *names, "--force", "--grace-period=0", "--wait=false")
+        until(lambda: not set(names) & set(self.pods(component)), f"the {component}'s pods are gone")
+        self.kube.run("-n", self.namespace, "rollout", "status", f"deployment/{NAME}-{component}", "--timeout=90s")

@@ -1,0 +1,164 @@
+"""The chart in a real Kubernetes, in a namespace that enforces Pod Security `restricted`: it installs, `helm test` passes,
+and neither upgrades nor the death of pods take from users what they compute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+import yaml
+from distributed import Client
+
+from dask_sluice import Gateway
+
+from ..conftest import not_here
+from ..kubernetes.kube import Kube
+from ..postgresql import BINARIES, PostgreSQL
+from .helm import HERE, template
+from .release import NAME, Release
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture
+def database(kube: Kube) -> Iterator[str]:
+    """Address of a PostgreSQL that pods reach: on the node, which here is this machine."""
+    if kube.directory is None:
+        not_here("a PostgreSQL that pods of the cluster of KUBECONFIG reach")
+    if not BINARIES:
+        not_here("PostgreSQL is not installed (Debian: apt-get install postgresql)")
+    addresses = json.loads(kube.run("get", "nodes", "-o", "json"))["items"][0]["status"]["addresses"]
+    address = next(each["address"] for each in addresses if each["type"] == "InternalIP")
+    with socket.create_server((address, 0)) as free:
+        port = free.getsockname()[1]
+    server = PostgreSQL(address, port)
+    try:
+        yield f"postgresql://postgres@{address}:{port}/{server.new_database().database}"
+    finally:
+        server.close()
+
+
+@asynccontextmanager
+async def computing(address: str) -> AsyncIterator[Client]:
+    """A client of a cluster with one worker."""
+    async with Gateway(address, asynchronous=True) as gateway, await gateway.new_cluster() as cluster:
+        await cluster.scale(1)
+        async with Client(cluster, asynchronous=True, set_as_default=False) as client:
+            assert await client.submit(sum, [1, 2]) == 3
+            yield client
+
+
+@asynccontextmanager
+async def asking(address: str) -> AsyncIterator[None]:
+    """Ask the API all the while, each time on a new connection; every question must be answered."""
+    base, _, token = address.partition("/?token=")
+    answers: list[int | str] = []
+
+    async def ask() -> None:
+        while True:
+            try:
+                async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=30) as client:
+                    header = {"Authorization": f"Bearer {token}"}
+                    answers.append((await client.get("/api/v2/clusters", headers=header)).status_code)
+            except httpx.HTTPError as error:
+                answers.append(repr(error))
+            await asyncio.sleep(0.05)
+
+    task = asyncio.create_task(ask())
+    try:
+        yield
+    finally:
+        task.cancel()
+    assert len(answers) > 10
+    assert set(answers) == {200}, answers
+
+
+def test_it_installs_with_an_sqlite_file_and_helm_test_passes(release: Release) -> None:
+    release.install()
+    said = release.test()
+    steps = ("server", "login", "scheduler", "proxy", "worker", "compute", "dashboard", "stop")
+    assert [step for step in steps if f"{step} " not in said] == []
+    assert "everything works" in said
+    warnings = release.kube.run("-n", release.namespace, "get", "events", "--field-selector", "reason=FailedCreate")
+    assert "violates PodSecurity" not in warnings
+
+
+@pytest.mark.parametrize("name", ["smallest", "site"])
+def test_the_api_server_takes_every_object_as_it_stands(kube: Kube, release: Release, name: str) -> None:
+    values = yaml.safe_load((HERE / "values" / f"{name}.yaml").read_text())
+    foreign = ("ServiceMonitor", "HTTPRoute", "TCPRoute")  # of others, not in this cluster
+    documents = [
+        document
+        for document in yaml.safe_load_all(template(values))
+        if document["kind"] not in foreign and document["metadata"].get("namespace") in (None, "dask")
+    ]
+    for document in documents:
+        document["metadata"].pop("namespace", None)
+    text = yaml.safe_dump_all(documents)
+    strictly = ("apply", "--dry-run=server", "--validate=strict", "-f", "-")
+    assert kube.run("-n", release.namespace, *strictly, given=text).count("created") == len(documents)
+
+
+async def test_several_servers_are_upgraded_while_users_compute_and_nothing_is_cut(
+    release: Release, database: str
+) -> None:
+    release.values["config"]["database"] = {"url": database}
+    release.values["server"]["replicas"] = 2
+    release.install()
+    async with computing(release.address) as client:
+        connection = client.scheduler_comm
+        kept = await client.scatter([1, 2, 3])
+        before = {component: set(release.pods(component)) for component in ("server", "proxy")}
+        # A setting of both: servers and proxies are all made anew.
+        release.values["config"]["log"] = {"level": "debug"}
+        async with asking(release.address):
+            await asyncio.to_thread(release.install)
+            assert await client.submit(sum, kept) == 6
+        for component, names in before.items():
+            assert not names & set(release.pods(component)), f"the upgrade replaced every {component}"
+        assert client.scheduler_comm is connection, "the old proxy carries it on"
+        assert await client.submit(sum, [3, 4]) == 7
+
+
+async def test_servers_and_proxies_that_are_killed_cost_a_reconnect_at_most(release: Release, database: str) -> None:
+    release.values["config"]["database"] = {"url": database}
+    release.values["server"]["replicas"] = 2
+    release.install()
+    async with computing(release.address) as client:
+        connection = client.scheduler_comm
+        await asyncio.to_thread(release.kill, "server")
+        assert await client.submit(sum, [3, 4]) == 7
+        assert client.scheduler_comm is connection, "it does not go through a server"
+        await asyncio.to_thread(release.kill, "proxy")
+        async with asyncio.timeout(60):
+            while True:  # the client dials again, and whatever it was waiting for is asked for anew
+                try:
+                    assert await client.submit(sum, [5, 6], pure=False) == 11
+                    break
+                except Exception:  # noqa: BLE001  cancelled, closed: whatever distributed makes of it
+                    await asyncio.sleep(0.2)
+
+
+async def test_settings_that_would_not_start_a_server_end_none(release: Release) -> None:
+    release.install()
+    before = release.pods("server")
+    release.values["config"]["policy"]["defaults"]["worker"]["cores"] = 2
+    said = await asyncio.to_thread(release.upgrade_fails)
+    assert "policy.defaults.worker.cores: users see the default of the option worker_cores" in said
+    assert release.pods("server") == before
+
+
+def test_what_is_left_when_it_is_uninstalled_is_nothing(release: Release) -> None:
+    release.install()
+    release.uninstall()
+    left = release.kube.run(
+        "-n", release.namespace, "get", "all,secrets,configmaps,roles,networkpolicies", "-o", "name"
+    )
+    ours = [name for name in left.split() if NAME in name and "helm.sh" not in name and "-test" not in name]
+    assert ours == []
