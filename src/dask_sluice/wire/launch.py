@@ -12,6 +12,10 @@ LAUNCH_VARIABLE = "SLUICE_LAUNCH"
 LAST_WORDS_VARIABLE = "SLUICE_LAST_WORDS"
 """Path to which the agent writes a `LastWords` document when it ends for a reason it knows."""
 
+VARIABLES_VARIABLE = "SLUICE_VARIABLES"
+"""Path of a JSON document of environment variables that the process sets before it does anything else: where a
+backend's own way of passing them would show secret ones."""
+
 
 class TLSFiles(TypedDict):
     """PEM texts of this process's own identity."""
