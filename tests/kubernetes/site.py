@@ -1,4 +1,4 @@
-"""A whole server whose clusters are pods: `dask-sluice serve`, in the cluster's network, with the rights of its Role."""
+"""A whole server whose clusters are pods: `dask-sluice serve`, in the cluster's network, with its Role's rights."""
 
 from __future__ import annotations
 

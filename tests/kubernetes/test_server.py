@@ -24,11 +24,16 @@ def kube_server(kube: Kube, namespace: str, tmp_path: Path) -> Iterator[LiveServ
         yield server
 
 
+def objects(kube: Kube, namespace: str) -> set[str]:
+    """All but the agent's ConfigMap, which stays for the next cluster."""
+    return {name for name in kube.objects(namespace) if "sluice-agent" not in name}
+
+
 def test_a_cluster_of_pods_computes_scales_shows_logs_and_leaves_nothing(
     kube: Kube, namespace: str, kube_server: LiveServer
 ) -> None:
     with Gateway(kube_server.url) as gateway:
-        before = {name for name in kube.objects(namespace) if "sluice-agent" not in name}
+        before = objects(kube, namespace)
         with gateway.new_cluster() as cluster:
             cluster.scale(2)
             with cluster.get_client() as client:
@@ -42,5 +47,4 @@ def test_a_cluster_of_pods_computes_scales_shows_logs_and_leaves_nothing(
                 until(lambda: len(client.scheduler_info()["workers"]) == 0, "idle workers have gone")
                 assert client.submit(sum, [1, 2, 3]).result(timeout=PATIENCE_S) == 6
         until(lambda: not gateway.list_clusters(), "no cluster is listed")
-        left = lambda: {name for name in kube.objects(namespace) if "sluice-agent" not in name} - before  # noqa: E731
-        until(lambda: not left(), "pods and secrets have gone")
+        until(lambda: objects(kube, namespace) == before, "pods and secrets have gone")

@@ -33,11 +33,11 @@ class Merged:
     sources: dict[Path, str] = field(default_factory=dict)
 
     def source(self, *path: str) -> str:
-        """Where the value at `path` came from: the leaf's source, or that of the nearest part around it."""
+        """Where the value at `path` came from: the leaf's source, or that of the nearest part around it, or in it."""
         for end in range(len(path), 0, -1):
             if path[:end] in self.sources:
                 return self.sources[path[:end]]
-        return ""
+        return next((source for known, source in self.sources.items() if known[: len(path)] == path), "")
 
     def get(self, *path: str) -> Any:
         """The value at `path`, None where there is none."""

@@ -12,8 +12,8 @@ LAUNCH_VARIABLE = "SLUICE_LAUNCH"
 LAST_WORDS_VARIABLE = "SLUICE_LAST_WORDS"
 """Path to which the agent writes a `LastWords` document when it ends for a reason it knows."""
 VARIABLES_VARIABLE = "SLUICE_VARIABLES"
-"""Path of a JSON object of environment variables that the agent takes on before anything else, where a backend cannot
-give secret ones to a process in another way."""
+"""Path of a JSON document of environment variables that the process sets before it does anything else: where a
+backend's own way of passing them would show secret ones."""
 
 
 class TLSFiles(TypedDict):
@@ -39,7 +39,6 @@ class SchedulerLaunch(TypedDict):
 
 
 class _WorkerLaunch(TypedDict):
-
     role: str  # "worker"
     cluster: str
     name: str

@@ -6,41 +6,63 @@ backend is made. A backend given by import path has the plain rules, and `Checks
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
-from ..merging import ListKey, no_keys
+from ..merging import Path, no_keys
 from ..settings_schema import Backend as BackendSettings
 from .kubernetes import overlay as kubernetes
+from .kubernetes.settings import KubernetesSettings
 
 Overlay = Mapping[str, Any]
 Problem = tuple[tuple[str | int, ...], str]
-"""Where in the overlay, and what is wrong there."""
+"""Where in the overlay or the settings, and what is wrong there."""
 
 
-def _as_it_is(overlay: Overlay) -> Iterable[Overlay]:
-    return (overlay,)
-
-
-def _nothing(overlay: Overlay) -> Iterable[Problem]:
-    return ()
-
-
-@dataclass(frozen=True)
 class OverlayRules:
-    """What policy needs to know of a backend's overlay."""
+    """What policy needs to know of a backend's overlay: here, of one that has no rules."""
 
-    site: Overlay = field(default_factory=dict)
+    site: Overlay = MappingProxyType({})
     """What the backend's own settings say: the lowest layer."""
-    spread: Callable[[Overlay], Iterable[Overlay]] = _as_it_is
-    """One layer as several that are plain, lower ones first."""
-    list_key: ListKey = no_keys
-    problems: Callable[[Overlay], Iterable[Problem]] = _nothing
+
+    def spread(self, overlay: Overlay) -> Iterable[Overlay]:
+        """One layer as several that are plain, lower ones first."""
+        return (overlay,)
+
+    def list_key(self, path: Path) -> str:
+        """See `merging.ListKey`."""
+        return no_keys(path)
+
+    def problems(self, overlay: Overlay, *, filled: bool) -> Iterable[Problem]:
+        """What is wrong with an overlay. `filled`: its templates have been filled in."""
+        return ()
+
+    def problems_of_settings(self) -> Iterable[Problem]:
+        """What is wrong with the section of the settings that the backend has, beyond what their types tell."""
+        return ()
+
+
+class KubernetesRules(OverlayRules):
+    """Pods: see `kubernetes/overlay.py`."""
+
+    def __init__(self, settings: KubernetesSettings) -> None:
+        self._settings = settings
+        self.site = settings.overlay()
+
+    def spread(self, overlay: Overlay) -> Iterable[Overlay]:
+        return kubernetes.spread(overlay)
+
+    def list_key(self, path: Path) -> str:
+        return kubernetes.list_key(path)
+
+    def problems(self, overlay: Overlay, *, filled: bool) -> Iterable[Problem]:
+        return kubernetes.problems(overlay, self._settings, filled=filled)
+
+    def problems_of_settings(self) -> Iterable[Problem]:
+        return kubernetes.problems_of_settings(self._settings)
 
 
 def overlay_rules(settings: BackendSettings) -> OverlayRules:
     """The rules of the backend that the settings name."""
-    if settings.kind == "kubernetes":
-        return OverlayRules(settings.kubernetes.overlay(), kubernetes.spread, kubernetes.list_key, kubernetes.problems)
-    return OverlayRules()
+    return KubernetesRules(settings.kubernetes) if settings.kind == "kubernetes" else OverlayRules()

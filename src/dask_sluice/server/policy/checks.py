@@ -14,6 +14,7 @@ from typing import Any
 
 from ...wire.errors import OptionInvalid
 from ...wire.options import Option, OptionType
+from ..backends.overlays import overlay_rules
 from ..backends.protocol import Backend, Capabilities, ChecksOverlays
 from ..settings_policy import BUILT_IN, OptionSettings, PolicySettings, Profile, Setup, is_template
 from ..settings_schema import Settings
@@ -55,6 +56,7 @@ def problems(settings: Settings) -> list[Problem]:
         found += _of_option(name, options[name], everything[name])
     for place, setup in setups(settings):
         found += _of_setup(place, setup, about)
+    found += _of_overlays(settings)
     found += _of_hidden_defaults(everything, policy)
     if settings.backend.kind == "local":
         found += unsupported(settings, LOCAL)
@@ -217,6 +219,17 @@ def _of_process(place: Place, given: Mapping[str, Any], policy: PolicySettings) 
             (*place, "node"),
             f"there is no node {given['node']!r} in policy.nodes{_near(given['node'], policy.nodes)}",
         )
+
+
+def _of_overlays(settings: Settings) -> Iterator[Problem]:
+    """What is wrong with what is said to the backend, where its rules are known without it."""
+    rules, section = overlay_rules(settings.backend), ("backend", settings.backend.kind)
+    for inner, what in rules.problems_of_settings():
+        yield (*section, *inner), what
+    for place, setup in setups(settings):
+        if isinstance(setup.backend, dict):
+            for inner, what in rules.problems(setup.backend, filled=False):
+                yield (*place, "backend", *inner), what
 
 
 def _of_hidden_defaults(options: Mapping[str, OptionSettings], policy: PolicySettings) -> Iterator[Problem]:

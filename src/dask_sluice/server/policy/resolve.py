@@ -200,8 +200,12 @@ class Policy:
         for path, value in leaves(overlay):
             if isinstance(value, SecretStr):
                 raise invalid(merged, ("backend", *path), "holds a secret, which can go into variables only")
-        for place, what in self._overlay.problems(overlay):
-            raise invalid(merged, ("backend", *map(str, place)), what)
+        found = self._overlay.problems(overlay, filled=True)
+        wrong = [(("backend", *map(str, place)), what) for place, what in found]
+        if wrong:
+            told = "; ".join(f"{'.'.join(path)}: {what} (from {merged.source(*path)})" for path, what in wrong)
+            details = {"field": ".".join(wrong[0][0]), "source": merged.source(*wrong[0][0])}
+            raise RequestInvalid(told, details=details)
         return dict(overlay)
 
     def _image(self, merged: Merged, key: str) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from ...identity.names import escaped
 from ..protocol import Job, JobKind
 from .settings import KubernetesSettings
+from .syntax import LONGEST, is_label_value, is_name
 
 NAME_LABEL = "app.kubernetes.io/name"
 COMPONENT_LABEL = "app.kubernetes.io/component"
@@ -26,9 +27,6 @@ COMPONENTS = {JobKind.SCHEDULER: "dask-scheduler", JobKind.WORKER: "dask-worker"
 OUR_PREFIXES = ("app.kubernetes.io/", "gateway.dask.org/", "dask-sluice/")
 """Keys of labels and annotations that only we set: objects are found by them."""
 
-_LONGEST = 63
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-
 
 def object_name(job_id: str) -> str:
     """The name of a job's pod and of its Secret: a DNS label, another one for every job."""
@@ -37,10 +35,22 @@ def object_name(job_id: str) -> str:
 
 def fitted(name: str) -> str:
     """`name` where it is a DNS label, else one made from it and its digest, so that no two names become one."""
-    if _NAME.fullmatch(name):
+    if is_name(name):
         return name
-    kept = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[: _LONGEST - 18].strip("-")
+    kept = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[: LONGEST - 18].strip("-")
     return f"{kept or 'x'}--{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+
+
+def slug(name: str) -> str:
+    """A user's name as a label: as it is where that can be, else what is left of it and a digest.
+
+    source  kubespawner 7, so that the pods of one person bear one label whoever made them
+    """
+    if "--" not in name and name and is_label_value(name):
+        return name
+    kept = re.sub(r"[^a-z0-9]+", "-", name.lower()).lstrip("-")[:21].rstrip("-") or "x"
+    kept = kept if kept[0].isalpha() else f"x-{kept[:19]}"
+    return f"{kept}---{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
 
 def agent_config_map(fingerprint: str) -> str:
@@ -70,7 +80,8 @@ def selector(settings: KubernetesSettings, cluster: str = "") -> str:
 
 def labels_of(job: Job, settings: KubernetesSettings) -> dict[str, str]:
     """The labels of every object of a job: whose it is, and where it belongs."""
-    user = {settings.user_label: escaped(job.owner)} if settings.user_label else {}
+    name = escaped(job.owner) if settings.user_label_form == "escaped" else slug(job.owner)
+    user = {settings.user_label: name} if settings.user_label else {}
     return {
         **user,
         NAME_LABEL: settings.app_name,

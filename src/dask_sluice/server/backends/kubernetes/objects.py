@@ -10,6 +10,7 @@ from typing import Any
 from ..protocol import Job, JobKind
 from . import names
 from .settings import KubernetesSettings
+from .syntax import FOLDER
 
 SCHEDULER_PORT = 8786
 DASHBOARD_PORT = 8787
@@ -17,12 +18,12 @@ WORKER_PORT = 8788
 NANNY_PORT = 8789
 """Fixed, so that network policies can name them."""
 
-AGENT_PATH = "/sluice/agent"
+AGENT_PATH = f"{FOLDER}/agent"
 AGENT_FILE = "agent.zip"
-LAUNCH_PATH = "/sluice/launch"
+LAUNCH_PATH = f"{FOLDER}/launch"
 LAUNCH_FILE = "launch.json"
 VARIABLES_FILE = "variables.json"
-SCRATCH_PATH = "/sluice/scratch"
+SCRATCH_PATH = f"{FOLDER}/scratch"
 
 ALL_ADDRESSES = "0.0.0.0"
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..protocol import Job, JobKind
-from .settings import KubernetesSettings, PodSettings
+from ..protocol import JobKind
+from .settings import GPUSettings, PodSettings, Spot
 
+_PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _SPOT_LABELS = {
     "cloud.google.com/gke-spot": "true",
     "cloud.google.com/gke-preemptible": "true",
@@ -16,6 +18,7 @@ _SPOT_LABELS = {
     "karpenter.sh/capacity-type": "spot",
 }
 """Labels by which clouds mark their spot nodes: GKE (and its older preemptible ones), AKS, EKS, Karpenter."""
+_DEDICATED = "dedicated"
 _SPOT_TAINTS = {
     "gke_spot": ("cloud.google.com/gke-spot", "cloud.google.com/gke-preemptible"),
     "aks_spot": ("kubernetes.azure.com/scalesetpriority",),
@@ -23,22 +26,22 @@ _SPOT_TAINTS = {
 }
 
 
-def tolerations(job: Job, role: PodSettings, settings: KubernetesSettings) -> list[dict[str, Any]]:
-    """All tolerations of the pod, each once."""
-    presets: list[str] = [*role.tolerate]
-    if job.kind is JobKind.WORKER and role.spot != "never":
-        presets += [preset for preset in _SPOT_TAINTS if preset not in presets]
+def tolerations(kind: JobKind, role: PodSettings, gpu: GPUSettings | None) -> list[dict[str, Any]]:
+    """All tolerations of the pod, each once. `gpu`: what pods with GPUs get, None for others."""
+    presets: list[str] = [_DEDICATED, *role.tolerate]
+    if kind is JobKind.WORKER and role.spot != "never":
+        presets += _SPOT_TAINTS
+    wanted = [each for preset in presets for each in _preset(preset, kind)]
     found: list[dict[str, Any]] = []
-    for preset in presets:
-        found += (each for each in _preset(preset, job.kind) if each not in found)
-    if job.size.gpus:
-        found += (dict(each) for each in settings.gpu.tolerations if each not in found)
-    return [*found, *(dict(each) for each in role.tolerations if each not in found)]
+    for each in (*wanted, *(gpu.tolerations if gpu else ()), *role.tolerations):
+        if each not in found:
+            found.append(dict(each))
+    return found
 
 
 def _preset(preset: str, kind: JobKind) -> Iterator[dict[str, Any]]:
-    if preset in ("dedicated", "hub_user"):
-        prefix, value = ("k8s.dask.org", kind.value) if preset == "dedicated" else ("hub.jupyter.org", "user")
+    if preset in (_DEDICATED, "hub_user"):
+        prefix, value = ("k8s.dask.org", kind.value) if preset == _DEDICATED else ("hub.jupyter.org", "user")
         for between in "/_":  # some clouds forbid a slash in the key of a taint
             yield _equal(f"{prefix}{between}dedicated", value)
     for key in _SPOT_TAINTS.get(preset, ()):
@@ -49,29 +52,25 @@ def _equal(key: str, value: str) -> dict[str, Any]:
     return {"key": key, "operator": "Equal", "value": value, "effect": "NoSchedule"}
 
 
-def affinity(job: Job, role: PodSettings) -> dict[str, Any]:
-    """The pod's affinity, with what keeps schedulers off spot nodes."""
-    spot = "never" if job.kind is JobKind.SCHEDULER else role.spot
+def affinity(kind: JobKind, spot: Spot, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The affinity that was given, with what is wanted of spot nodes; schedulers are kept off them whatever it says."""
+    spot = "never" if kind is JobKind.SCHEDULER else spot
     if spot == "allow":
-        return dict(role.affinity)
-    node = dict(role.affinity.get("nodeAffinity", {}))
+        return dict(given)
+    node = dict(given.get("nodeAffinity") or {})
     if spot == "prefer":
-        key = "preferredDuringSchedulingIgnoredDuringExecution"
         wished = [{"weight": 100, "preference": {"matchExpressions": [each]}} for each in _expressions("In")]
-        node[key] = [*node.get(key, []), *wished]
+        node[_PREFERRED] = [*node.get(_PREFERRED, ()), *wished]
     else:
-        key = "requiredDuringSchedulingIgnoredDuringExecution"
-        terms = node.get(key, {}).get("nodeSelectorTerms", []) or [{}]
+        terms = node.get(_REQUIRED, {}).get("nodeSelectorTerms") or [{}]
+        ways = [list(_expressions("NotIn"))] if spot == "never" else [[each] for each in _expressions("In")]
         # Terms are alternatives: what holds for all of them has to stand in each.
-        added = [list(_expressions("NotIn"))] if spot == "never" else [[each] for each in _expressions("In")]
-        node[key] = {
-            "nodeSelectorTerms": [
-                {**term, "matchExpressions": [*term.get("matchExpressions", []), *more]}
-                for term in terms
-                for more in added
-            ]
-        }
-    return {**role.affinity, "nodeAffinity": node}
+        node[_REQUIRED] = {"nodeSelectorTerms": [_narrowed(term, way) for term in terms for way in ways]}
+    return {**given, "nodeAffinity": node}
+
+
+def _narrowed(term: Mapping[str, Any], more: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {**term, "matchExpressions": [*term.get("matchExpressions", ()), *more]}
 
 
 def _expressions(operator: str) -> Iterator[dict[str, Any]]:

@@ -6,9 +6,11 @@ What policy says of pods arrives merged in `Job.overlay`; the keys of `PodSettin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
+
+from pydantic import ValidationError
 
 from ....wire.launch import LAST_WORDS_VARIABLE, LAUNCH_VARIABLE, VARIABLES_VARIABLE
 from ...merging import Layer, merge
@@ -27,13 +29,25 @@ from .objects import (
     WORKER_PORT,
 )
 from .overlay import list_key
-from .settings import KubernetesSettings, PodSettings
+from .settings import GPUSettings, KubernetesSettings, PodSettings
 
 TERMINATION_PATH = "/dev/termination-log"
+TEMPORARY = "/tmp"
 _PORTS = {
     JobKind.SCHEDULER: {"dask": SCHEDULER_PORT, "dashboard": DASHBOARD_PORT},
     JobKind.WORKER: {"dask": WORKER_PORT, "nanny": NANNY_PORT},
 }
+_FILES = {
+    LAUNCH_VARIABLE: f"{LAUNCH_PATH}/{LAUNCH_FILE}",
+    VARIABLES_VARIABLE: f"{LAUNCH_PATH}/{VARIABLES_FILE}",
+    LAST_WORDS_VARIABLE: TERMINATION_PATH,
+}
+_AGENT, _LAUNCH, _SCRATCH, _WRITABLE = "sluice-agent", "sluice-launch", "sluice-scratch", "sluice-writable-{}"
+_MOUNTS = (
+    {"name": _AGENT, "mountPath": AGENT_PATH, "readOnly": True},
+    {"name": _LAUNCH, "mountPath": LAUNCH_PATH, "readOnly": True},
+    {"name": _SCRATCH, "mountPath": SCRATCH_PATH},
+)
 
 
 def pod_manifest(
@@ -50,13 +64,9 @@ def pod_manifest(
     owner   see `objects.owner_reference`
     raises  Refused where policy came to something that is no pod
     """
-    role = role_settings(job)
-    image = job.image or settings.image
-    if not image:
-        raise Refused("no image is set for clusters: set backend.kubernetes.image, or policy.defaults.image")
-    spec = _laid(_spec(job, role, settings), role.pod)
-    container = _laid(_container(job, role, settings, image), role.container)
-    _set_ours(spec, container, job, settings, agent)
+    role, gpu = role_settings(job), settings.gpu if job.size.gpus else None
+    spec = _laid(_spec(job, role, gpu), role.pod)
+    container = _laid(_container(job, role, settings), role.container)
     metadata: dict[str, Any] = {
         "name": names.object_name(job.id),
         "namespace": namespace,
@@ -65,23 +75,34 @@ def pod_manifest(
     }
     if owner:
         metadata["ownerReferences"] = [dict(owner)]
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": metadata,
+        "spec": _with_ours(spec, container, job, role, agent),
+    }
 
 
 def role_settings(job: Job) -> PodSettings:
-    """What policy says of this job's pod; defaults where it says nothing."""
-    return PodSettings.model_validate(job.overlay.get(job.kind.value) or {})
+    """What policy says of this job's pod; defaults where it says nothing.
+
+    raises  Refused, for a cluster whose settings an older release has checked
+    """
+    try:
+        return PodSettings.model_validate(job.overlay.get(job.kind.value) or {})
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise Refused(f"backend.{job.kind.value} is not what a pod can have: {wrong}") from error
 
 
 def resources(size: Size, gpu_resource: str) -> dict[str, dict[str, str]]:
     """Requests and limits: cores to the thousandth, memory in bytes."""
     limits = {"cpu": millicores(size.cores)}
     requests = {"cpu": millicores(size.cores_request or size.cores)}
-    if size.memory_bytes:
-        limits["memory"] = str(size.memory_bytes)
-        requests["memory"] = str(size.memory_request_bytes or size.memory_bytes)
-    elif size.memory_request_bytes:
-        requests["memory"] = str(size.memory_request_bytes)
+    if memory := size.memory_bytes:
+        limits["memory"] = str(memory)
+    if memory := size.memory_request_bytes or size.memory_bytes:
+        requests["memory"] = str(memory)
     if size.gpus:
         limits[gpu_resource] = requests[gpu_resource] = str(size.gpus)
     return {"requests": requests, "limits": limits}
@@ -92,107 +113,100 @@ def millicores(cores: float) -> str:
     return f"{max(1, int(Fraction(str(cores)) * 1000))}m"
 
 
-def _spec(job: Job, role: PodSettings, settings: KubernetesSettings) -> dict[str, Any]:
-    gpu = settings.gpu if job.size.gpus else None
-    security = {
-        "runAsNonRoot": True,
+def python_of(job: Job, role: PodSettings) -> str:
+    """The interpreter of the job's environment: a path in the image, or on a volume."""
+    environment = job.environment.rstrip("/")
+    if not environment:
+        return role.python
+    return environment if environment.rpartition("/")[2].startswith("python") else f"{environment}/bin/python"
+
+
+def _spec(job: Job, role: PodSettings, gpu: GPUSettings | None) -> dict[str, Any]:
+    security: dict[str, Any] = {
+        "runAsNonRoot": role.run_as_user != 0,
         "runAsUser": role.run_as_user,
         "runAsGroup": role.run_as_group,
         "fsGroup": role.fs_group,
+        "fsGroupChangePolicy": "none"
+        if role.fs_group == "none"
+        else "OnRootMismatch",  # else large volumes take minutes
+        "seccompProfile": {"type": "RuntimeDefault"},
     }
-    if role.run_as_user == 0:
-        security["runAsNonRoot"] = False
-    given: dict[str, Any] = {
-        "automountServiceAccountToken": role.automount_service_account_token,
-        "serviceAccountName": role.service_account_name,
-        "securityContext": {
-            **{key: value for key, value in security.items() if value != "none"},
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "enableServiceLinks": False,
-        "nodeSelector": {**role.node_selector, **(gpu.node_selector if gpu else {})},
-        "tolerations": placement.tolerations(job, role, settings),
-        "affinity": placement.affinity(job, role),
-        "schedulerName": role.scheduler_name,
-        "priorityClassName": role.priority_class_name,
-        "imagePullSecrets": [{"name": name} for name in role.image_pull_secrets],
-        "terminationGracePeriodSeconds": role.stop_grace_s,
-        "initContainers": list(role.init_containers),
-        "volumes": [*_writable_volumes(role), *role.volumes],
-    }
-    return {key: value for key, value in given.items() if value not in ("", [], {})} | {
-        "containers": list(role.containers)
-    }
+    folders = enumerate(_writable(role))
+    return _given(
+        automountServiceAccountToken=role.automount_service_account_token,
+        serviceAccountName=role.service_account_name,
+        securityContext={key: value for key, value in security.items() if value != "none"},
+        enableServiceLinks=False,
+        nodeSelector={**role.node_selector, **(gpu.node_selector if gpu else {})},
+        tolerations=placement.tolerations(job.kind, role, gpu),
+        affinity=role.affinity,
+        schedulerName=role.scheduler_name,
+        priorityClassName=role.priority_class_name,
+        imagePullSecrets=[{"name": name} for name in role.image_pull_secrets],
+        terminationGracePeriodSeconds=role.stop_grace_s,
+        initContainers=role.init_containers,
+        volumes=[*({"name": _WRITABLE.format(index), "emptyDir": {}} for index, _ in folders), *role.volumes],
+    )
 
 
-def _container(job: Job, role: PodSettings, settings: KubernetesSettings, image: str) -> dict[str, Any]:
-    gpu = settings.gpu
-    mounts = [{"name": _volume_name(index), "mountPath": path} for index, path in enumerate(_writable(role))]
+def _container(job: Job, role: PodSettings, settings: KubernetesSettings) -> dict[str, Any]:
+    image, gpu = job.image or settings.image, settings.gpu
+    if not image:
+        raise Refused("no image is set for clusters: set backend.kubernetes.image, or image in a profile")
     variables = gpu.variables if job.size.gpus else gpu.variables_without
-    given: dict[str, Any] = {
-        "image": image,
-        "imagePullPolicy": role.image_pull_policy or "",
-        "args" if role.keep_entrypoint else "command": [
-            python_of(job, role),
-            f"{AGENT_PATH}/{AGENT_FILE}",
-            job.kind.value,
-        ],
-        "env": [{"name": name, "value": value} for name, value in variables.items()],
-        "envFrom": list(role.env_from),
-        "resources": resources(job.size, gpu.resource),
-        "securityContext": {
+    folders = enumerate(_writable(role))
+    return _given(
+        image=image,
+        imagePullPolicy=role.image_pull_policy,
+        **_command(job, role),
+        env=_variables(variables),
+        envFrom=role.env_from,
+        resources=resources(job.size, gpu.resource),
+        securityContext={
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
             "readOnlyRootFilesystem": role.read_only_root,
         },
-        "startupProbe": role.startup_probe,
-        "readinessProbe": role.readiness_probe,
-        "livenessProbe": role.liveness_probe,
-        "volumeMounts": [*mounts, *role.volume_mounts],
-    }
-    return {key: value for key, value in given.items() if value not in ("", [], {})}
+        startupProbe=role.startup_probe,
+        readinessProbe=role.readiness_probe,
+        livenessProbe=role.liveness_probe,
+        volumeMounts=[
+            *({"name": _WRITABLE.format(index), "mountPath": path} for index, path in folders),
+            *role.volume_mounts,
+        ],
+    )
 
 
-def python_of(job: Job, role: PodSettings) -> str:
-    """The interpreter of the job's environment, a path in the image or on a volume."""
-    if not job.environment:
-        return role.python
-    last = job.environment.rstrip("/").rpartition("/")[2]
-    return job.environment if last.startswith("python") else f"{job.environment.rstrip('/')}/bin/python"
+def _command(job: Job, role: PodSettings) -> dict[str, list[str]]:
+    """What Kubernetes calls `args` goes behind the image's entry point, or behind `command` where that is given."""
+    ours = [python_of(job, role), f"{AGENT_PATH}/{AGENT_FILE}", job.kind.value]
+    if role.entrypoint == "image":
+        return {"args": ours}
+    return {"command": list(role.entrypoint), "args": ours} if role.entrypoint else {"command": ours}
 
 
-def _set_ours(
-    spec: dict[str, Any], container: dict[str, Any], job: Job, settings: KubernetesSettings, agent: str
-) -> None:
-    """What no overlay takes away: our container, its ports, its files, and that it is not started twice."""
-    ports = [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in _PORTS[job.kind].items()]
-    ours = {
-        LAUNCH_VARIABLE: f"{LAUNCH_PATH}/{LAUNCH_FILE}",
-        VARIABLES_VARIABLE: f"{LAUNCH_PATH}/{VARIABLES_FILE}",
-        LAST_WORDS_VARIABLE: TERMINATION_PATH,
-    }
-    env = [{"name": name, "value": value} for name, value in ours.items()]
-    mounts = [
-        {"name": "sluice-agent", "mountPath": AGENT_PATH, "readOnly": True},
-        {"name": "sluice-launch", "mountPath": LAUNCH_PATH, "readOnly": True},
-        {"name": "sluice-scratch", "mountPath": SCRATCH_PATH},
-    ]
+def _with_ours(
+    spec: dict[str, Any], container: dict[str, Any], job: Job, role: PodSettings, agent: str
+) -> dict[str, Any]:
+    """The pod's spec with what no overlay takes away: our container, its ports and files, one start only."""
+    name = names.COMPONENTS[job.kind]
+    ports = [{"name": each, "containerPort": port, "protocol": "TCP"} for each, port in _PORTS[job.kind].items()]
+    ours = _laid(container, {"env": _variables(_FILES), "ports": ports, "volumeMounts": _MOUNTS})
+    ours |= {"terminationMessagePath": TERMINATION_PATH, "terminationMessagePolicy": "FallbackToLogsOnError"}
     mode = _secret_mode({**spec.get("securityContext", {}), **container.get("securityContext", {})})
     volumes = [
-        {"name": "sluice-agent", "configMap": {"name": agent}},
-        {"name": "sluice-launch", "secret": {"secretName": names.object_name(job.id), "defaultMode": mode}},
-        {"name": "sluice-scratch", "emptyDir": {}},
+        {"name": _AGENT, "configMap": {"name": agent}},
+        {"name": _LAUNCH, "secret": {"secretName": names.object_name(job.id), "defaultMode": mode}},
+        {"name": _SCRATCH, "emptyDir": {}},
     ]
-    whole = {"env": env, "ports": ports, "volumeMounts": mounts}
-    laid = _laid(container, whole) | {
-        "terminationMessagePath": TERMINATION_PATH,
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-    }
-    others = [each for each in spec.get("containers", []) if each.get("name") != names.COMPONENTS[job.kind]]
-    spec |= {
+    others = [each for each in role.containers if each["name"] != name]
+    placed = {"affinity": placement.affinity(job.kind, role.spot, spec.get("affinity") or {})}
+    return {
+        **_laid(spec, {"volumes": volumes}),
+        **_given(**placed),
         "restartPolicy": "Never",
-        "volumes": _laid(spec, {"volumes": volumes})["volumes"],
-        "containers": [{"name": names.COMPONENTS[job.kind], **laid}, *others],
+        "containers": [{"name": name, **ours}, *others],
     }
 
 
@@ -200,22 +214,29 @@ def _laid(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     return merge([Layer("", below), Layer("", above)], list_key).values
 
 
+def _given(**values: Any) -> dict[str, Any]:
+    """Those that say something."""
+    return {key: value for key, value in values.items() if value is not None and value not in ("", [], (), {})}
+
+
+def _variables(values: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"name": name, "value": value} for name, value in values.items()]
+
+
 def _secret_mode(security: Mapping[str, Any]) -> int:
     """As few as possible may read the launch document: the kubelet writes it as root and gives it to `fsGroup`."""
     return 0o400 if security.get("runAsUser") == 0 or "fsGroup" in security else 0o444
 
 
-def _writable(role: PodSettings) -> tuple[str, ...]:
-    return role.writable if role.read_only_root else ()
+def _writable(role: PodSettings) -> Sequence[str]:
+    """Folders that need a volume of ours: those on which none of the site's is mounted."""
+    taken = _paths(role.volume_mounts) | _paths(role.container.get("volumeMounts", ()))
+    wanted = [TEMPORARY, *(path for path in role.writable if path != TEMPORARY)]
+    return [path for path in wanted if path not in taken] if role.read_only_root else []
 
 
-def _volume_name(index: int) -> str:
-    return f"writable-{index}"
-
-
-def _writable_volumes(role: PodSettings) -> Iterator[dict[str, Any]]:
-    for index, _ in enumerate(_writable(role)):
-        yield {"name": _volume_name(index), "emptyDir": {}}
+def _paths(mounts: Iterable[Mapping[str, Any]]) -> set[str]:
+    return {str(each.get("mountPath", "")).rstrip("/") for each in mounts}
 
 
 def _prometheus(role: PodSettings) -> dict[str, str]:

@@ -12,36 +12,64 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from ...settings_parts import Section
+from .syntax import FOLDER, is_folder, is_label_key, is_label_value, is_name
 
 _NAMESPACE = re.compile(r"(?:[a-z0-9-]|\{user\.escaped\})*")
-_LABEL_VALUE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
-_LABEL_KEY = re.compile(r"(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 
 
 def _namespace(value: str) -> str:
-    if not _NAMESPACE.fullmatch(value):
+    if not _NAMESPACE.fullmatch(value) or ("{" not in value and value and not is_name(value)):
         raise ValueError(f"must be a namespace such as 'dask', or 'dask-{{user.escaped}}'; got {value!r}")
     return value
 
 
 def _label_value(value: str) -> str:
-    if not _LABEL_VALUE.fullmatch(value):
+    if not value or not is_label_value(value):
         raise ValueError(f"must be the value of a label: letters, digits and - _ . only, at most 63; got {value!r}")
     return value
 
 
 def _label_key(value: str) -> str:
-    if value and not _LABEL_KEY.fullmatch(value):
+    if value and not is_label_key(value):
         raise ValueError(f"must be the key of a label such as 'hub.jupyter.org/username'; got {value!r}")
     return value
 
 
+def _folder(value: str) -> str:
+    if not is_folder(value):
+        raise ValueError(f"must be an absolute path, neither / nor in {FOLDER}; got {value!r}")
+    return value.rstrip("/")
+
+
 LabelKey = Annotated[str, AfterValidator(_label_key)]
+Folder = Annotated[str, AfterValidator(_folder)]
 LabelValue = Annotated[str, AfterValidator(_label_value)]
-Object = Annotated[dict[str, Any], WithJsonSchema({"type": "object"})]
-Objects = Annotated[tuple[Object, ...], WithJsonSchema({"type": "array", "items": {"type": "object"}})]
+OF_KUBERNETES = "x-kubernetes"
+"""In the schema of settings: the name of the Kubernetes type that a value must be of."""
+
+
+def _of(kind: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "object", OF_KUBERNETES: kind})
+
+
+def _part_of(kind: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "object", OF_KUBERNETES: kind, "required": []})
+
+
+def _list_of(kind: str, by: str = "") -> WithJsonSchema:
+    named = {"by": by} if by else {}
+    return WithJsonSchema({"type": "array", "items": {"type": "object", OF_KUBERNETES: kind}, **named})
+
+
+Object = dict[str, Any]
+Objects = tuple[dict[str, Any], ...]
+Tolerations = Annotated[Objects, _list_of("Toleration")]
+Probe = Annotated[Object, _of("Probe")]
+Containers = Annotated[Objects, _list_of("Container", "name")]
 Identity = Annotated[int, Field(ge=0)] | Literal["none"]
-Preset = Literal["dedicated", "hub_user", "gke_spot", "aks_spot", "eks_spot"]
+Preset = Literal["hub_user", "gke_spot", "aks_spot", "eks_spot"]
+
+Spot = Literal["never", "allow", "prefer", "require"]
 
 
 class PodSettings(Section):
@@ -56,16 +84,16 @@ class PodSettings(Section):
     8787."""
     node_selector: dict[str, str] = {}
     """Labels that a node must have."""
-    tolerate: tuple[Preset, ...] = ("dedicated",)
-    """Taints that the pod tolerates, by kind: `dedicated` (`k8s.dask.org/dedicated`, also written with `_`, of this
-    role), `hub_user` (the same of JupyterHub's users), `gke_spot`, `aks_spot`, `eks_spot` (spot nodes of three
-    clouds)."""
-    tolerations: Objects = ()
+    tolerate: tuple[Preset, ...] = ()
+    """Kinds of taints that the pod tolerates: `hub_user` (nodes of JupyterHub's users), `gke_spot`, `aks_spot`,
+    `eks_spot` (spot nodes of three clouds). Those of Dask's own nodes, `k8s.dask.org/dedicated` and the same with `_`,
+    it always does."""
+    tolerations: Tolerations = ()
     """Further tolerations, as Kubernetes writes them."""
-    spot: Literal["never", "allow", "prefer", "require"] = "allow"
+    spot: Spot = "allow"
     """Whether workers run on spot (preemptible) nodes. `allow`: where there is room, their taints tolerated. Schedulers
     never do: what a cluster has computed ends with its scheduler."""
-    affinity: Object = {}
+    affinity: Annotated[Object, _of("Affinity")] = {}
     """Affinity, as Kubernetes writes it."""
     service_account_name: str = ""
     """Service account of the pod. Empty: the namespace's default, which can do nothing without its token."""
@@ -79,8 +107,8 @@ class PodSettings(Section):
     """Group that may read and write the pod's volumes. `none`: no such group."""
     read_only_root: bool = True
     """Whether the image's files cannot be written. What must be writable is in `writable`."""
-    writable: tuple[str, ...] = ("/tmp",)
-    """Folders that are writable all the same, empty at first, gone with the pod."""
+    writable: tuple[Folder, ...] = ()
+    """Folders that are writable all the same, beside `/tmp`: empty at first, gone with the pod."""
     scheduler_name: str = ""
     """Which scheduler of Kubernetes places the pod. Empty: the default one."""
     priority_class_name: str = ""
@@ -89,31 +117,32 @@ class PodSettings(Section):
     """When the image is pulled. Null: as Kubernetes has it, by the tag."""
     image_pull_secrets: tuple[str, ...] = ()
     """Names of Secrets with which images are pulled."""
-    volumes: Objects = ()
+    volumes: Annotated[Objects, _list_of("Volume", "name")] = ()
     """Volumes, as Kubernetes writes them."""
-    volume_mounts: Objects = ()
+    volume_mounts: Annotated[Objects, _list_of("VolumeMount", "mountPath")] = ()
     """Where they are mounted in the container, as Kubernetes writes it."""
-    env_from: Objects = ()
+    env_from: Annotated[Objects, _list_of("EnvFromSource")] = ()
     """Secrets and ConfigMaps whose keys become environment variables, as Kubernetes writes it."""
-    startup_probe: Object = {}
+    startup_probe: Probe = {}
     """Startup probe of the container, as Kubernetes writes it."""
-    readiness_probe: Object = {}
+    readiness_probe: Probe = {}
     """Readiness probe of the container."""
-    liveness_probe: Object = {}
+    liveness_probe: Probe = {}
     """Liveness probe of the container."""
-    containers: Objects = ()
+    containers: Containers = ()
     """Further containers of the pod, as Kubernetes writes them."""
-    init_containers: Objects = ()
+    init_containers: Containers = ()
     """Containers that run to their end before ours starts."""
     python: str = "python"
     """The Python that runs the agent, where a cluster has no `environment`."""
-    keep_entrypoint: bool = True
-    """Whether the image's own entry point starts our command, as conda images need it; else it is passed over."""
+    entrypoint: tuple[str, ...] | Literal["image"] = "image"
+    """What starts our command: `image`, the image's own entry point, as conda images need it; or a command of the
+    site's, such as `[/opt/run-in, "{options.environment}"]` in a profile; empty: nothing."""
     stop_grace_s: int = Field(30, ge=1)
     """Seconds that the pod's processes have to end before they are killed."""
-    pod: Object = {}
+    pod: Annotated[Object, _part_of("PodSpec")] = {}
     """Anything else of the pod's `spec`, as Kubernetes writes it, laid over what the keys above come to."""
-    container: Object = {}
+    container: Annotated[Object, _part_of("Container")] = {}
     """Anything else of our container, likewise."""
 
 
@@ -124,7 +153,7 @@ class GPUSettings(Section):
     """The resource that counts GPUs."""
     node_selector: dict[str, str] = {}
     """Labels that a node must have."""
-    tolerations: Objects = ({"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},)
+    tolerations: Tolerations = ({"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},)
     """Tolerations, as Kubernetes writes them."""
     variables: dict[str, str] = {"NVIDIA_DRIVER_CAPABILITIES": "compute,utility"}
     """Environment variables of the container."""
@@ -146,8 +175,10 @@ class KubernetesSettings(Section):
     app_name: LabelValue = "dask-gateway"
     """The label `app.kubernetes.io/name`, by which network policies know Dask's pods."""
     user_label: LabelKey = "hub.jupyter.org/username"
-    """Label that holds the user's name with special letters escaped as kubespawner does it, and annotation that holds
-    it as it is. Empty: none."""
+    """Label that holds the user's name, and annotation that holds it as it is. Empty: neither."""
+    user_label_form: Literal["kubespawner", "escaped"] = "kubespawner"
+    """How a name that labels cannot hold becomes one: as kubespawner has it since version 7, shortened with a digest
+    behind it; or as `{user.escaped}`, kubespawner's way before. Take the one that your hub has."""
     image: str = ""
     """Container image of clusters for which policy names none."""
     kubeconfig: str = ""
