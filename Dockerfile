@@ -7,6 +7,7 @@ COPY dist/wheels /wheels
 RUN python3 -m venv --without-pip /opt/dask-sluice \
  && python3 -m pip --python /opt/dask-sluice/bin/python install --quiet --no-index --find-links /wheels --no-compile \
     --root-user-action ignore --disable-pip-version-check --requirement /wheels/requirements.txt \
+ && find /opt/dask-sluice -name tests -type d -prune -exec rm -r {} + \
  # The root file system is read-only where it runs, and a time stamp in a .pyc would make every build another image.
  && /opt/dask-sluice/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/dask-sluice/lib
 

@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 # Whatever hypothesis tries on the control plane.
 PROPERTIES = $(shell grep -rl --include='test_*.py' '^from hypothesis' tests/server tests/agent)
 
-.PHONY: demo serve test chaos check bench old-clients versions environments clean help
+.PHONY: demo serve test chaos check bench old-clients versions environments image clean help
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -54,6 +54,11 @@ versions: $(READY) ## the agent with every distributed that it works with
 
 environments: $(READY) ## make every cached environment that tests and benches use
 	$(BIN)/python scripts/environments.py --all
+
+IMAGE ?= dask-sluice:dev
+BASE ?= python:3.11-slim
+image: $(READY) ## the image of servers and proxies, with buildah: make image IMAGE=NAME BASE=IMAGE-WITH-PYTHON
+	$(BIN)/python scripts/image.py --base $(BASE) --tag $(IMAGE)
 
 clean: ## delete .venv and every cache
 	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 WHEELS = ROOT / "dist" / "wheels"
-EXTRAS = "server,postgresql"
+EXTRAS = "server,postgresql,kubernetes"
 PYTHON, PLATFORMS = "3.11", ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
 
 

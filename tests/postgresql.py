@@ -23,6 +23,7 @@ class PostgreSQL:
 
     def __init__(self, address: str = "", port: int = 5432) -> None:
         """`address`: where it listens besides, for whoever comes; empty: nowhere."""
+        self._port = port
         self._listen = f"-c listen_addresses='{address}' -c port={port}"
         self.directory = Path(tempfile.mkdtemp(prefix="sluice-pg-"))
         if ACCOUNT:
@@ -60,7 +61,7 @@ class PostgreSQL:
 
     def execute(self, statement: str) -> None:
         """Say something to the server itself, outside of any transaction."""
-        with psycopg.connect(host=str(self.directory), user="postgres", autocommit=True) as connection:
+        with psycopg.connect(host=str(self.directory), port=self._port, user="postgres", autocommit=True) as connection:
             connection.execute(statement)
 
     def _run(self, command: str, *arguments: str) -> None:

@@ -19,13 +19,12 @@ from .helm import CHART, GOLDEN, HERE, KUBERNETES, Documents, every, golden, hel
 
 SITE = yaml.safe_load((HERE / "values" / "site.yaml").read_text())
 NAME = "sluice-dask-sluice"
+NOTHING: dict[str, Any] = {}
 
 
 def pods(documents: Documents) -> Iterator[dict[str, Any]]:
     for document in documents:
-        if document["kind"] == "Deployment":
-            yield document["spec"]["template"]["spec"]
-        elif document["kind"] == "Job":
+        if document["kind"] in ("Deployment", "Job"):
             yield document["spec"]["template"]["spec"]
         elif document["kind"] == "Pod":
             yield document["spec"]
@@ -109,7 +108,7 @@ def test_placement_stands_in_one_place_and_each_pod_may_have_its_own() -> None:
 
 def test_a_server_with_an_sqlite_file_is_replaced_and_several_are_rolled() -> None:
     alone, several = (
-        one(rendered(values), "Deployment", f"{NAME}-server")["spec"]["strategy"] for values in ({}, SITE)
+        one(rendered(values), "Deployment", f"{NAME}-server")["spec"]["strategy"] for values in (NOTHING, SITE)
     )
     assert alone == {"type": "Recreate"}
     assert several == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
@@ -218,7 +217,8 @@ def test_clusters_in_namespaces_of_users_need_them_named_or_a_cluster_role() -> 
 
 @pytest.mark.parametrize("parents", [["hub"], ["hub", "site"]])
 def test_it_works_beneath_other_charts_and_can_be_left_out(tmp_path: Path, parents: list[str]) -> None:
-    chart, values = CHART, {"config": {"limits": {"cluster": {"workers": 7}}}}
+    chart = CHART
+    values: dict[str, Any] = {"config": {"limits": {"cluster": {"workers": 7}}}}
     for level, parent in enumerate(parents):
         folder = tmp_path / parent
         name = "dask-sluice" if level == 0 else parents[level - 1]
