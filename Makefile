@@ -40,7 +40,7 @@ test: $(READY) ## all tests; those that need a service come last and say why whe
 	$(PYTEST) -m "real and not slow" tests/kubernetes
 
 test-kubernetes: $(READY) ## all tests against a real Kubernetes: the one of KUBECONFIG, else one is started
-	$(PYTEST) tests/kubernetes
+	$(PYTEST) tests/kubernetes tests/chart
 
 chaos: $(READY) ## 500 kills at random points, then every property on 10,000 examples
 	$(BIN)/python -m tests.chaos --backend fake --kills 200
