@@ -148,6 +148,15 @@ class Data(Values):
     """Size of the claim. The ledger takes about 200 bytes for each process that ever ran."""
 
 
+class SecretFiles(Values):
+    """Some keys of an existing Secret."""
+
+    name: Name
+    """Its name."""
+    keys: list[str]
+    """The keys that are mounted."""
+
+
 class Server(Pod):
     """The servers: API, policy, and the loop that starts and ends clusters."""
 
@@ -155,9 +164,9 @@ class Server(Pod):
     """How many; more than one need a PostgreSQL (`config.database.url`)."""
     data: Data = Data()
     """The data directory."""
-    secrets: list[Name] = []
+    secrets: list[Name | SecretFiles] = []
     """Existing Secrets that are mounted, each key as a file `/etc/dask-sluice/secrets/NAME/KEY`; for `config`, which
-    takes `{file: PATH}` wherever it takes a secret."""
+    takes `{file: PATH}` wherever it takes a secret. A name, or `{name: NAME, keys: [KEY]}` for some keys only."""
     serviceAccount: ServiceAccount = Field(default_factory=lambda: ServiceAccount())
     """By which the server reaches the Kubernetes API."""
     podDisruptionBudget: bool = True

@@ -47,8 +47,13 @@ def template(values: dict[str, Any], *, release: str = "sluice", chart: Path = C
 
     raises  Refused
     """
+    return _templated(yaml.safe_dump(values), release, chart)
+
+
+@cache
+def _templated(values: str, release: str, chart: Path) -> str:
     command = [helm(), "template", release, str(chart), "--namespace", "dask", "--kube-version", KUBERNETES, "-f", "-"]
-    done = subprocess.run(command, input=yaml.safe_dump(values), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, input=values, capture_output=True, text=True, timeout=120)
     if done.returncode != 0:
         raise Refused(done.stderr)
     return done.stdout

@@ -7,8 +7,10 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -88,6 +90,43 @@ def test_it_installs_with_an_sqlite_file_and_helm_test_passes(release: Release) 
     assert "everything works" in said
     warnings = release.kube.run("-n", release.namespace, "get", "events", "--field-selector", "reason=FailedCreate")
     assert "violates PodSecurity" not in warnings
+
+
+@pytest.fixture
+def volume(kube: Kube, release: Release) -> Iterator[str]:
+    """A claim in the release's namespace, bound to a folder of the node, which here is this machine."""
+    if kube.directory is None:
+        not_here("a folder on the node of the cluster of KUBECONFIG")
+    with tempfile.TemporaryDirectory(prefix="sluice-volume-") as folder:
+        Path(folder).chmod(0o777)
+        about = {"name": release.namespace}
+        spec = {"accessModes": ["ReadWriteOnce"], "storageClassName": ""}
+        size = {"storage": "1Gi"}
+        persistent = {**spec, "capacity": size, "hostPath": {"path": folder}}
+        claim = {**spec, "resources": {"requests": size}, "volumeName": release.namespace}
+        kube.apply(
+            release.namespace,
+            {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": about, "spec": persistent},
+            {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": about, "spec": claim},
+        )
+        yield release.namespace
+        kube.run("delete", "persistentvolume", release.namespace, "--wait=false")
+
+
+async def test_with_an_sqlite_file_on_a_claim_clusters_outlive_the_only_server(release: Release, volume: str) -> None:
+    release.values["server"]["data"] = {"existingClaim": volume}
+    release.install()
+    async with computing(release.address) as client:
+        connection = client.scheduler_comm
+        await asyncio.to_thread(release.kill, "server")
+        assert await client.submit(sum, [3, 4]) == 7
+        release.values["config"]["limits"] = {"cluster": {"workers": 2}}
+        await asyncio.to_thread(release.install)  # replaces the server
+        async with Gateway(release.address, asynchronous=True) as gateway:
+            (cluster,) = await gateway.list_clusters()
+            await gateway.scale_cluster(cluster.name, 2)
+            await client.wait_for_workers(2, timeout=120)
+        assert client.scheduler_comm is connection
 
 
 @pytest.mark.parametrize("name", ["smallest", "site"])

@@ -204,6 +204,19 @@ def test_a_hubs_policies_let_the_server_reach_the_hub() -> None:
     documents = rendered({"config": {"authenticator": {"kind": "jupyterhub"}}})
     labels = one(documents, "Deployment", f"{NAME}-server")["spec"]["template"]["metadata"]["labels"]
     assert labels["hub.jupyter.org/network-access-hub"] == "true"
+    by_name = {pod["containers"][0]["name"]: pod for pod in pods(documents)}
+    assert [name for name, pod in by_name.items() if pod["enableServiceLinks"]] == ["server"], "for HUB_SERVICE_HOST"
+
+
+def test_of_a_secret_of_others_only_what_is_needed_is_mounted() -> None:
+    key = "hub.services.dask-gateway.apiToken"
+    documents = rendered({"server": {"secrets": ["all.of-it", {"name": "hub", "keys": [key]}]}})
+    for pod in (pod for pod in pods(documents) if pod["containers"][0]["name"] in ("server", "check")):
+        volumes = {volume["name"]: volume.get("secret") for volume in pod["volumes"]}
+        assert volumes["secret-0"] == {"secretName": "all.of-it"}
+        assert volumes["secret-1"] == {"secretName": "hub", "items": [{"key": key, "path": key}]}
+        places = [mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]]
+        assert {"/etc/dask-sluice/secrets/all.of-it", "/etc/dask-sluice/secrets/hub"} <= set(places)
 
 
 def test_clusters_in_namespaces_of_users_need_them_named_or_a_cluster_role() -> None:

@@ -20,7 +20,8 @@ labels:
 {{- define "dask-sluice.podSpec" -}}
 {{- $placement := .root.Values.placement }}
 {{- $own := .pod.placement | default dict -}}
-enableServiceLinks: false
+{{/* Variables for each Service of the namespace: only a hub is looked for by them. */ -}}
+enableServiceLinks: {{ .links | default false }}
 {{- with .root.Values.imagePullSecrets }}
 imagePullSecrets:
   {{- range . }}
@@ -88,7 +89,17 @@ resources:
 {{- range $index, $name := .Values.server.secrets }}
 {{- if $index }}
 {{ end -}}
+{{- if kindIs "string" $name -}}
 - {name: secret-{{ $index }}, secret: {secretName: {{ $name }}}}
+{{- else -}}
+- name: secret-{{ $index }}
+  secret:
+    secretName: {{ $name.name }}
+    items:
+      {{- range $name.keys }}
+      - {key: {{ . }}, path: {{ . }}}
+      {{- end }}
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -96,6 +107,6 @@ resources:
 {{- range $index, $name := .Values.server.secrets }}
 {{- if $index }}
 {{ end -}}
-- {name: secret-{{ $index }}, mountPath: /etc/dask-sluice/secrets/{{ $name }}, readOnly: true}
+- {name: secret-{{ $index }}, mountPath: /etc/dask-sluice/secrets/{{ kindIs "string" $name | ternary $name (dig "name" "" (kindIs "string" $name | ternary dict $name)) }}, readOnly: true}
 {{- end }}
 {{- end }}
