@@ -36,8 +36,8 @@ check: $(READY) ## lint, types, import contract, budgets
 test: $(READY) ## all tests; those that need a service come last and say why where they are skipped
 	@$(BIN)/python scripts/services.py
 	$(PYTEST) -m "not real"
-	$(PYTEST) -m real --ignore tests/kubernetes
-	$(PYTEST) -m "real and not slow" tests/kubernetes
+	$(PYTEST) -m real --ignore tests/kubernetes --ignore tests/chart
+	$(PYTEST) -m "real and not slow" tests/kubernetes tests/chart
 
 test-kubernetes: $(READY) ## all tests against a real Kubernetes: the one of KUBECONFIG, else one is started
 	$(PYTEST) tests/kubernetes tests/chart

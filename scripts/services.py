@@ -11,6 +11,7 @@ from pathlib import Path
 
 PACKAGES: dict[str, Callable[[], bool]] = {
     "chromium": lambda: shutil.which("chromium") is not None,
+    "zstd": lambda: shutil.which("zstd") is not None,  # unpacks the kit's helm
     "postgresql": lambda: any(Path("/usr/lib/postgresql").glob("*/bin/initdb")),
 }
 

@@ -45,10 +45,9 @@ def image_there(kube: Kube) -> str:
     if tag not in listed.stdout.split():
         with tempfile.TemporaryDirectory() as folder:
             archive = Path(folder) / "image.tar"
-            # Wheels come from outside, which the cluster's network does not lead to; that of our parent does.
-            outside = ["nsenter", f"--net=/proc/{os.getppid()}/ns/net"]
-            command = [*outside, sys.executable, str(ROOT / "scripts" / "image.py"), "--base", BASE, "--tag", tag]
-            subprocess.run([*command, "--archive", str(archive)], check=True, timeout=900)
+            command = [sys.executable, str(ROOT / "scripts" / "image.py"), "--base", BASE, "--tag", tag]
+            with kube.outside():  # for wheels
+                subprocess.run([*command, "--archive", str(archive)], check=True, timeout=1800)
             subprocess.run([str(place / "kube-load"), str(archive), str(kube.directory)], check=True, timeout=300)
     return tag
 

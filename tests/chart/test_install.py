@@ -113,6 +113,7 @@ def volume(kube: Kube, release: Release) -> Iterator[str]:
         kube.run("delete", "persistentvolume", release.namespace, "--wait=false")
 
 
+@pytest.mark.slow
 async def test_with_an_sqlite_file_on_a_claim_clusters_outlive_the_only_server(release: Release, volume: str) -> None:
     release.values["server"]["data"] = {"existingClaim": volume}
     release.install()
@@ -145,6 +146,7 @@ def test_the_api_server_takes_every_object_as_it_stands(kube: Kube, release: Rel
     assert kube.run("-n", release.namespace, *strictly, given=text).count("created") == len(documents)
 
 
+@pytest.mark.slow
 async def test_several_servers_are_upgraded_while_users_compute_and_nothing_is_cut(
     release: Release, database: str
 ) -> None:
@@ -166,6 +168,7 @@ async def test_several_servers_are_upgraded_while_users_compute_and_nothing_is_c
         assert await client.submit(sum, [3, 4]) == 7
 
 
+@pytest.mark.slow
 async def test_servers_and_proxies_that_are_killed_cost_a_reconnect_at_most(release: Release, database: str) -> None:
     release.values["config"]["database"] = {"url": database}
     release.values["server"]["replicas"] = 2

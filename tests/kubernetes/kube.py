@@ -26,6 +26,8 @@ KIT_DIRECTORY = Path(os.environ.get("SLUICE_KUBE", "/var/tmp/sluice-kube"))
 NETWORK = Path("/var/run/netns/sluice-kube")
 GIVEN = os.environ.get("KUBECONFIG", "")
 IMAGE = os.environ.get("SLUICE_TEST_IMAGE", "registry.test/dask:test")
+_HOME_NETWORK = os.open("/proc/self/ns/net", os.O_RDONLY)
+"""The one that this process was started in, also while it is elsewhere."""
 CLONE_NEWNET = 0x40000000
 PATIENCE_S = 90.0
 
@@ -83,6 +85,18 @@ class Kube:
         return set(found) - {"configmap/kube-root-ca.crt"}
 
     @contextmanager
+    def outside(self) -> Iterator[None]:
+        """Out of the cluster's network for a while, where packages can be had."""
+        if self.directory is None:
+            yield
+            return
+        _set_namespace(_HOME_NETWORK)
+        try:
+            yield
+        finally:
+            _enter_network()
+
+    @contextmanager
     def namespace(self, beginning: str = "k8s-backend", **labels: str) -> Iterator[str]:
         """A namespace of the test's own."""
         name = f"{beginning}-{secrets.token_hex(4)}"
@@ -136,8 +150,11 @@ def kubernetes_cluster() -> Iterator[Kube]:
         yield Kube(Path(GIVEN), "kubectl")
         return
     _start()
-    with _in_network(NETWORK):
+    _enter_network()
+    try:
         yield Kube(KIT_DIRECTORY / "admin.kubeconfig", str(KIT_DIRECTORY / "bin" / "kubectl"), KIT_DIRECTORY)
+    finally:
+        _set_namespace(_HOME_NETWORK)
 
 
 def _start() -> None:
@@ -159,18 +176,13 @@ def _start() -> None:
             raise NotThere(f"{command[0]} failed:\n{done.stdout[-500:]}{done.stderr[-2000:]}")
 
 
-@contextmanager
-def _in_network(path: Path) -> Iterator[None]:
-    """Have this thread, and whatever it starts, in another network namespace."""
+def _enter_network() -> None:
+    """Have this thread, and whatever it starts from now on, in the cluster's network."""
+    with NETWORK.open() as there:
+        _set_namespace(there.fileno())
+
+
+def _set_namespace(descriptor: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
-    with open("/proc/thread-self/ns/net") as home, path.open() as there:
-        _set_namespace(libc, there.fileno())
-        try:
-            yield
-        finally:
-            _set_namespace(libc, home.fileno())
-
-
-def _set_namespace(libc: ctypes.CDLL, descriptor: int) -> None:
     if libc.setns(descriptor, CLONE_NEWNET) != 0:
         raise NotThere(f"cannot enter the cluster's network: {os.strerror(ctypes.get_errno())}")

@@ -20,5 +20,6 @@ async def harness(kube: Kube, namespace: str, tmp_path: Path) -> AsyncIterator[K
     await harness.backend.close()
 
 
+@pytest.mark.slow
 class TestKubernetesBackend(BackendConformance):
     """All of it, with real pods."""

@@ -11,49 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from dask_sluice import Gateway
 
-from ..live import LiveServer
 from . import site
 from .harness import PLAYER_IMAGE
 from .kube import Kube, until
+from .user import TOLD_WITHIN_S, User
 
-TOLD_WITHIN_S = 15.0
 pytestmark = pytest.mark.filterwarnings("ignore:Mismatched versions found")
-
-
-class User:
-    """Somebody without a client library."""
-
-    def __init__(self, server: LiveServer) -> None:
-        self._http = httpx.Client(base_url=server.address, headers={"Authorization": f"Bearer {server.token}"})
-        self._server = server
-
-    def create(self) -> str:
-        answer = self._http.post("/api/v2/clusters", json={}, headers={"Idempotency-Key": f"{time.time()}"})
-        assert answer.is_success, answer.text
-        return str(answer.json()["name"])
-
-    def view(self, name: str) -> dict[str, Any]:
-        return dict(self._http.get(f"/api/v2/clusters/{name}").json())
-
-    def old_status(self, name: str) -> str:
-        login = httpx.BasicAuth("me", self._server.token)
-        answer = self._http.get(f"/api/v1/clusters/{name}", auth=login, headers={"Authorization": ""})
-        return str(answer.json()["status"])
-
-    def codes(self, name: str) -> list[str]:
-        return [event["code"] for event in self._http.get(f"/api/v2/clusters/{name}/events").json()]
-
-    def told(self, name: str, code: str) -> dict[str, Any]:
-        until(lambda: self.view(name)["reason"]["code"] == code, f"{code} instead of {self.view(name)}", TOLD_WITHIN_S)
-        return self.view(name)
-
-    def close(self) -> None:
-        self._http.close()
 
 
 Site = Callable[..., Any]
@@ -69,12 +36,8 @@ def user_of(kube: Kube, tmp_path: Path) -> Site:
             if quota:
                 kube.run("-n", namespace, "create", "quota", "small", f"--hard={quota}")
                 until(lambda: "status" in kube.items(namespace, "resourcequota")[0], "the quota counts")
-            with site.server(kube, namespace, tmp_path, **settings) as server:
-                user = User(server)
-                try:
-                    yield user
-                finally:
-                    user.close()
+            with site.server(kube, namespace, tmp_path, **settings) as server, User(server) as user:
+                yield user
 
     return user_of
 

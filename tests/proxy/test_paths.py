@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from dask_sluice.proxy.paths import Destination, Elsewhere, Nowhere, ToDashboard, ToServer, ToTunnel, destination
+from dask_sluice.proxy.paths import (
+    Destination,
+    Elsewhere,
+    Nowhere,
+    ToDashboard,
+    ToProxy,
+    ToServer,
+    ToTunnel,
+    destination,
+)
 
 
 @pytest.mark.parametrize(
@@ -24,6 +33,9 @@ from dask_sluice.proxy.paths import Destination, Elsewhere, Nowhere, ToDashboard
         ("/clusters/ns.c1/x", ToDashboard("ns.c1", None, "/x", "")),
         ("/clusters/../api", ToServer("/clusters/../api")),
         ("/clusters/%2e%2e/api", ToServer("/clusters/%2e%2e/api")),
+        ("/health/proxy", ToProxy(ready=True)),
+        ("/health/proxy/live?x", ToProxy(ready=False)),
+        ("/health/ready", ToServer("/health/ready")),
         ("/tunnel/c1", ToTunnel("c1")),
         ("/tunnel/c1/more", ToServer("/tunnel/c1/more")),
         ("http://host:1/clusters/c1/x?y", ToDashboard("c1", None, "/x", "?y")),

@@ -1,0 +1,67 @@
+"""A user without a client library, who sees what the API says."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Self
+
+import httpx
+
+from ..live import LiveServer
+from .kube import until
+
+TOLD_WITHIN_S = 15.0
+
+
+class User:
+    """Somebody without a client library."""
+
+    def __init__(self, server: LiveServer) -> None:
+        self._http = httpx.Client(base_url=server.address, headers={"Authorization": f"Bearer {server.token}"})
+        self._server = server
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def create(self) -> str:
+        answer = self._http.post("/api/v2/clusters", json={}, headers={"Idempotency-Key": f"{time.time()}"})
+        assert answer.is_success, answer.text
+        return str(answer.json()["name"])
+
+    def view(self, name: str) -> dict[str, Any]:
+        return dict(self._http.get(f"/api/v2/clusters/{name}").json())
+
+    def old_status(self, name: str) -> str:
+        login = httpx.BasicAuth("me", self._server.token)
+        answer = self._http.get(f"/api/v1/clusters/{name}", auth=login, headers={"Authorization": ""})
+        return str(answer.json()["status"])
+
+    def codes(self, name: str) -> list[str]:
+        return [event["code"] for event in self._http.get(f"/api/v2/clusters/{name}/events").json()]
+
+    def told(self, name: str, code: str) -> dict[str, Any]:
+        until(lambda: self.view(name)["reason"]["code"] == code, f"{code} instead of {self.view(name)}", TOLD_WITHIN_S)
+        return self.view(name)
+
+    def started(self) -> str:
+        """A new cluster that runs."""
+        name = self.create()
+        until(lambda: self.view(name)["state"] not in ("pending", "starting"), f"{name} has started")
+        assert self.view(name)["state"] == "running", self.view(name)
+        return name
+
+    def scale(self, name: str, count: int) -> None:
+        assert self._http.post(f"/api/v2/clusters/{name}/scale", json={"count": count}).is_success
+
+    def workers(self, name: str) -> list[dict[str, Any]]:
+        return list(self._http.get(f"/api/v2/clusters/{name}/workers").json())
+
+    def stop(self, name: str) -> None:
+        assert self._http.delete(f"/api/v2/clusters/{name}").is_success
+        until(lambda: self.view(name)["state"] in ("stopped", "failed"), f"{name} has ended")
+
+    def credentials(self, name: str) -> dict[str, str]:
+        return dict(self._http.get(f"/api/v2/clusters/{name}/credentials").json())
