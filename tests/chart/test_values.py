@@ -103,3 +103,11 @@ def described() -> str:
     table = page.partition("| name (`dask_sluice_...`)")[2].partition("\n\n")[0]
     names = re.findall(r"`(\w+)`", "\n".join(line.split("|")[1] for line in table.splitlines()[2:]))
     return "\n".join("dask_sluice_" + re.sub(r"_total$", "", name) for name in names)
+
+
+def test_the_rights_in_the_documents_are_those_of_the_role() -> None:
+    page = (CHART.parents[1] / "docs" / "kubernetes-install.md").read_text()
+    table = page.partition("<!-- rights -->\n")[2].partition("\n\n")[0].splitlines()[2:]
+    rights = json.loads((CHART / "files" / "rights.json").read_text())
+    told = [f"| {', '.join(rule['resources'])} | {', '.join(rule['verbs'])} |" for rule in rights]
+    assert table == told
