@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -124,7 +125,8 @@ async def test_with_an_sqlite_file_on_a_claim_clusters_outlive_the_only_server(r
         release.values["config"]["limits"] = {"cluster": {"workers": 2}}
         await asyncio.to_thread(release.install)  # replaces the server
         async with Gateway(release.address, asynchronous=True) as gateway:
-            (cluster,) = await gateway.list_clusters()
+            listed: Any = gateway.list_clusters()
+            (cluster,) = await listed
             await gateway.scale_cluster(cluster.name, 2)
             await client.wait_for_workers(2, timeout=120)
         assert client.scheduler_comm is connection
