@@ -23,8 +23,10 @@ Problem = tuple[tuple[str | int, ...], str]
 class OverlayRules:
     """What policy needs to know of a backend's overlay: here, of one that has no rules."""
 
+    section = "backend"
+    """Where the backend's own settings stand."""
     site: Overlay = MappingProxyType({})
-    """What the backend's own settings say: the lowest layer."""
+    """What they say of overlays: the lowest layer."""
 
     def spread(self, overlay: Overlay) -> Iterable[Overlay]:
         """One layer as several that are plain, lower ones first."""
@@ -45,6 +47,8 @@ class OverlayRules:
 
 class KubernetesRules(OverlayRules):
     """Pods: see `kubernetes/overlay.py`."""
+
+    section = "backend.kubernetes"
 
     def __init__(self, settings: KubernetesSettings) -> None:
         self._settings = settings

@@ -223,9 +223,9 @@ def _of_process(place: Place, given: Mapping[str, Any], policy: PolicySettings) 
 
 def _of_overlays(settings: Settings) -> Iterator[Problem]:
     """What is wrong with what is said to the backend, where its rules are known without it."""
-    rules, section = overlay_rules(settings.backend), ("backend", settings.backend.kind)
+    rules = overlay_rules(settings.backend)
     for inner, what in rules.problems_of_settings():
-        yield (*section, *inner), what
+        yield (*rules.section.split("."), *inner), what
     for place, setup in setups(settings):
         if isinstance(setup.backend, dict):
             for inner, what in rules.problems(setup.backend, filled=False):

@@ -167,7 +167,7 @@ class Policy:
             Layer("timeouts", {"scheduler_start_s": times.scheduler_start_s, "worker_start_s": times.worker_start_s}),
             Layer("leases.idle", {"idle_s": self._leases.idle.default}),
             Layer("leases.age", {"age_s": self._leases.age.default}),
-            Layer("backend", {"backend": self._overlay.site} if self._overlay.site else {}),
+            Layer(self._overlay.section, {"backend": self._overlay.site} if self._overlay.site else {}),
         )
 
     def _spread(self, layer: Layer) -> Iterator[Layer]:

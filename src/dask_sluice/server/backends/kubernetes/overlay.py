@@ -51,7 +51,10 @@ def problems(overlay: Mapping[str, Any], settings: KubernetesSettings, *, filled
         if key == NAMESPACE:
             yield from _of_namespace(value, settings, filled)
         elif key in (BOTH, *ROLES):
-            yield from _of_role(key, value, filled)
+            found = list(_of_role(key, value, filled))
+            yield from found
+            if filled and not found:
+                yield from _of_mounts(key, value)
         else:
             yield (key,), _elsewhere((key,), unknown(key, (NAMESPACE, BOTH, *ROLES)))
 
@@ -62,7 +65,7 @@ def problems_of_settings(settings: KubernetesSettings) -> Iterator[Problem]:
     for role in (BOTH, *ROLES):
         if role in given:
             yield from _of_role(role, given.pop(role), filled=True)
-    yield from Checker(_definitions(), filled=True).problems(given, KubernetesSettings.model_json_schema())
+    yield from Checker(_definitions(), filled=True).problems(given, _schema())
 
 
 def sentences(overlay: Mapping[str, Any], settings: KubernetesSettings) -> Sequence[str]:
@@ -80,8 +83,6 @@ def _of_role(role: str, value: Any, filled: bool) -> Iterator[Problem]:
     yield from ((place, _elsewhere(place, what)) for place, what in found)
     yield from _of_labels(role, value, filled)
     yield from reserved.problems(role, value)
-    if filled and role != BOTH:
-        yield from _of_mounts(role, value)
 
 
 def _of_namespace(value: Any, settings: KubernetesSettings, filled: bool) -> Iterator[Problem]:
@@ -149,8 +150,12 @@ def _homes(key: str) -> Iterator[str]:
 
 
 @cache
+def _schema() -> Schema:
+    return KubernetesSettings.model_json_schema()
+
+
 def _definitions() -> Mapping[str, Schema]:
-    found: Mapping[str, Schema] = KubernetesSettings.model_json_schema()["$defs"]
+    found: Mapping[str, Schema] = _schema()["$defs"]
     return found
 
 

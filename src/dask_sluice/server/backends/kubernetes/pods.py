@@ -206,7 +206,7 @@ def _with_ours(
         **_laid(spec, {"volumes": volumes}),
         **_given(**placed),
         "restartPolicy": "Never",
-        "containers": [{"name": name, **ours}, *others],
+        "containers": [{"name": "", **ours} | {"name": name}, *others],
     }
 
 

@@ -117,9 +117,8 @@ class Checker:
                 yield from self.problems(inner, free, here)
             elif not free:
                 yield here, unknown(str(key), list(known))
-        for key in schema.get("required", ()):
-            if value.get(key) is None:
-                yield place, f"{key} is missing"
+        if all(key in known for key in value):  # else the missing key may be there, misspelt
+            yield from ((place, f"{key} is missing") for key in schema.get("required", ()) if value.get(key) is None)
 
     def _followed(self, schema: Schema) -> Schema:
         if OF_KUBERNETES in schema:
