@@ -20,10 +20,13 @@ def say(code: ReasonCode, **details: Any) -> None:
     if not path:
         return
     words = LastWords(code=code.value, details=details)
+    # A file that is there is one that the backend put there, where nothing can be put into its place.
+    place = path if os.path.exists(path) else f"{path}.new"
     try:
-        with open(f"{path}.new", "w") as file:
+        with open(place, "w") as file:
             json.dump(words, file)
-        os.replace(f"{path}.new", path)
+        if place != path:
+            os.replace(place, path)
     except OSError as error:
         log.warning("last words cannot be written to %s: %s", path, error)
 

@@ -12,7 +12,7 @@ import os
 import sys
 from typing import Any
 
-from ..wire.launch import LAUNCH_VARIABLE
+from ..wire.launch import LAUNCH_VARIABLE, VARIABLES_VARIABLE
 from ..wire.reasons import ReasonCode
 
 ROLES = ("scheduler", "worker", "nursery")
@@ -42,10 +42,20 @@ def main() -> int:
     if not path:
         print(f"{LAUNCH_VARIABLE} must name the launch document", file=sys.stderr)
         return 2
-    if role == "worker" and any(name not in os.environ for name in _READ_AT_START):
-        environ = {**_READ_AT_START, **os.environ}
+    environ = _environment(role)
+    if environ != os.environ:
         os.execve(sys.executable, [sys.executable, *sys.argv], environ)
     return run(path)
+
+
+def _environment(role: str) -> dict[str, str]:
+    """The environment variables that this process is to have; some are read only when a process starts."""
+    environ = dict(os.environ)
+    path = environ.pop(VARIABLES_VARIABLE, None)
+    if path:
+        with open(path) as file:
+            environ.update(json.load(file))
+    return {**_READ_AT_START, **environ} if role == "worker" else environ
 
 
 def run(launch_path: str) -> int:

@@ -167,6 +167,8 @@ def make_nanny(launch: WorkerLaunch, security: Any) -> WatchedNanny:
         nthreads=launch["threads"],
         name=launch["name"],
         host=launch["host"],
+        port=launch.get("nanny_port", 0),
+        worker_port=launch.get("port", 0),
         protocol="tls",
         memory_limit=launch["memory_limit_bytes"] or None,
         local_directory=launch["local_directory"] or None,

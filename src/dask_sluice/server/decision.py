@@ -6,6 +6,7 @@ A `Draft` is the one place where a record changes its state, so that no change e
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -25,6 +26,10 @@ class Rules:
     """How long a worker waits to be retired while the scheduler is not linked."""
     retire_last_s: float = 10.0
     """The same where no worker is to remain: there is nowhere to move data to."""
+    queue_limit_s: float = math.inf
+    """How long the backend may have no place for a scheduler."""
+    prepare_limit_s: float = 1800.0
+    """How long making a place ready may take while nothing is wrong there: a large image is pulled slowly."""
     worker_missing_s: float = 60.0
     """How long a running worker may be unknown to its scheduler (its nanny restarts it meanwhile)."""
     settled_after_s: float = 30.0

@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from ..wire.errors import BackendUnavailable, ClusterNotFound
+from ..wire.reasons import Reason
 from ..wire.states import ClusterState, WorkerState
 from . import facts
 from .about import now_about
@@ -90,9 +91,10 @@ class Errands:
             async with asyncio.timeout(SUBMIT_TIMEOUT_S):
                 await self._take_handles(record, job_id)
         except Refused as error:
-            await self._tell(name, partial(facts.submit_refused, job_id=job_id, backend=self._name, message=str(error)))
+            refused = partial(facts.submit_refused, job_id=job_id, backend=self._name, message=str(error))
+            await self._tell(name, partial(refused, reason=error.reason))
         except Unavailable as error:
-            await self._tell_silent(name, str(error))
+            await self._tell_silent(name, str(error), error.reason)
             return False
         except TimeoutError:
             await self._tell_silent(name, f"no answer in {SUBMIT_TIMEOUT_S:g} s")
@@ -211,8 +213,8 @@ class Errands:
         except ClusterNotFound:
             return None
 
-    async def _tell_silent(self, name: str, message: str) -> None:
-        await self._tell(name, partial(facts.backend_silent, backend=self._name, message=message))
+    async def _tell_silent(self, name: str, message: str, reason: Reason | None = None) -> None:
+        await self._tell(name, partial(facts.backend_silent, backend=self._name, message=message, reason=reason))
 
     async def _wait(self, job_id: str, failures: int) -> None:
         self._waiting.add(job_id)

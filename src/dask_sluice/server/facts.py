@@ -55,7 +55,7 @@ def handle_saved(draft: Draft, handle: Handle) -> None:
     # A job that was removed and now has a handle again is out there again.
     job = replace(job, handles=(*job.handles, handle), submitted_at=job.submitted_at or draft.now, ended_at=None)
     draft.set_job(job)
-    if draft.record.reason.code is ReasonCode.BACKEND_UNAVAILABLE:
+    if draft.record.reason.code in (ReasonCode.BACKEND_UNAVAILABLE, ReasonCode.QUOTA_EXCEEDED):
         settle_reason(draft)
     if job.job_id == draft.record.scheduler.job.job_id:
         if draft.record.state is ClusterState.PENDING:
@@ -64,11 +64,11 @@ def handle_saved(draft: Draft, handle: Handle) -> None:
         draft.change_worker(worker, WorkerState.STARTING, Reason(ReasonCode.WORKER_STARTING))
 
 
-def submit_refused(draft: Draft, job_id: str, backend: str, message: str) -> None:
+def submit_refused(draft: Draft, job_id: str, backend: str, message: str, reason: Reason | None = None) -> None:
     """The backend will not start this job, whatever we do."""
     worker = _worker(draft, job_id)
     what = worker.name if worker else "the scheduler"
-    reason = plain(ReasonCode.BACKEND_REFUSED, backend=backend, what=what, message=message)
+    reason = reason or plain(ReasonCode.BACKEND_REFUSED, backend=backend, what=what, message=message)
     if worker is None:
         draft.end(reason, failed=True)
     elif worker.state is WorkerState.PENDING:
@@ -79,9 +79,9 @@ def submit_refused(draft: Draft, job_id: str, backend: str, message: str) -> Non
         draft.change_worker(worker, WorkerState.STOPPING, reason)
 
 
-def backend_silent(draft: Draft, backend: str, message: str) -> None:
-    """The backend does not answer; told once, until it does again."""
-    reason = plain(ReasonCode.BACKEND_UNAVAILABLE, backend=backend, message=message)
+def backend_silent(draft: Draft, backend: str, message: str, reason: Reason | None = None) -> None:
+    """The backend does not answer, or has no room just now; told once, until it does again."""
+    reason = reason or plain(ReasonCode.BACKEND_UNAVAILABLE, backend=backend, message=message)
     if draft.record.reason.code is not reason.code and not draft.record.state.is_final:
         draft.set(reason=reason)
         draft.tell("cluster", "cluster", reason)

@@ -138,6 +138,8 @@ class JobRecord:
     job_id: str
     handles: tuple[Handle, ...] = ()
     submitted_at: float | None = None
+    placed_at: float | None = None
+    """When the backend was first seen to have a place for it, where that comes before it runs."""
     running_at: float | None = None
     """When the backend was first seen to run it; until then it waits in the backend's queue."""
     ended_at: float | None = None

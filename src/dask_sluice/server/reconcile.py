@@ -7,18 +7,19 @@ ends of its lease in `reconcile_lease`. A step taken twice decides nothing new t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 from ..wire.reasons import Reason, ReasonCode, last_lines
 from ..wire.states import ClusterState, WorkerState
-from .backends.protocol import JobState
+from .backends.protocol import JobState, Seen
 from .decision import Decision, Draft, Fact, Remove, Rules, Submit, plain
 from .endings import closed_by_client, why_scheduler_ended
 from .model import ClusterRecord, Observation, WorkerRecord
 from .reconcile_budget import end_if_overspent
 from .reconcile_lease import end_if_lease_is_over, see_clients
-from .reconcile_workers import scale_workers, see_workers, stop_workers
+from .reconcile_workers import scale_workers, see_workers, start_limit_s, stop_workers
 
 
 def reconcile(
@@ -57,12 +58,25 @@ def _see_scheduler(draft: Draft) -> None:
         draft.end(why_scheduler_ended(state, look), failed=not closed_by_client(state, look))
         return
     if look.host and look.host != scheduler.host:
-        draft.set_scheduler(host=look.host)
+        scheduler = draft.set_scheduler(host=look.host)
+    if look.state is JobState.STARTING and scheduler.job.placed_at is None:
+        scheduler = draft.set_scheduler(job=replace(scheduler.job, placed_at=draft.now))
+    if look.state in (JobState.PENDING, JobState.STARTING) and draft.record.state is ClusterState.STARTING:
+        _see_wait(draft, look)
     if look.state is JobState.RUNNING and scheduler.job.running_at is None:
         draft.set_scheduler(job=replace(scheduler.job, running_at=draft.now))
         if draft.record.state is ClusterState.STARTING:
             reason = Reason(ReasonCode.SCHEDULER_CONNECTING)
             draft.set(reason=reason)
+            draft.tell("scheduler", "scheduler", reason)
+
+
+def _see_wait(draft: Draft, look: Seen) -> None:
+    """What the scheduler waits for, as the backend says: told when it is another thing, else only shown anew."""
+    before, reason = draft.record.reason, look.reason or Reason(ReasonCode.SCHEDULER_STARTING)
+    if reason != before:
+        draft.set(reason=reason)
+        if look.reason is not None and reason.code is not before.code:
             draft.tell("scheduler", "scheduler", reason)
 
 
@@ -114,15 +128,19 @@ def _end_if_due(draft: Draft) -> None:
 def _end_if_start_takes_too_long(draft: Draft) -> None:
     record, job = draft.record, draft.record.scheduler.job
     look = draft.seen.jobs.get(job.job_id)
-    if look is not None and look.state is JobState.PENDING:
-        return  # waiting for its turn in the resource manager's queue, as long as that takes
     if not record.grant.scheduler:
         return  # waiting for room under the limits
-    since = job.running_at or job.submitted_at or record.granted_at or record.created_at
+    since = job.running_at or job.placed_at or job.submitted_at or record.granted_at or record.created_at
     # A server that was away neither started it nor could hear it: that time does not count.
     since = max(since, draft.seen.unlinked_since or 0.0)
-    limit_s = record.spec.start_timeout_s
-    if draft.passed(since + limit_s):
+    limit_s = start_limit_s(draft, look, record.spec.start_timeout_s)
+    if limit_s == math.inf or not draft.passed(since + limit_s):
+        return
+    if look is not None and look.reason is not None and look.state is not JobState.RUNNING:
+        draft.end(look.reason, failed=True)
+    elif record.reason.code is ReasonCode.QUOTA_EXCEEDED:
+        draft.end(record.reason, failed=True)
+    else:
         lines = last_lines(look.log_tail) if look else ""
         reason = plain(ReasonCode.SCHEDULER_START_TIMEOUT, limit_s=limit_s, phase=record.phase, last_lines=lines)
         draft.end(reason, failed=True)

@@ -23,6 +23,14 @@ ENDS_AS_FAILURE = (
     ReasonCode.WORKER_START_TIMEOUT,
     ReasonCode.WORKER_LOST,
     ReasonCode.WORKER_CRASH_LOOP,
+    ReasonCode.IMAGE_NOT_FOUND,
+    ReasonCode.IMAGE_DENIED,
+    ReasonCode.IMAGE_INVALID,
+    ReasonCode.IMAGE_PULL_FAILED,
+    ReasonCode.CONTAINER_CONFIG_INVALID,
+    ReasonCode.CONTAINER_START_FAILED,
+    ReasonCode.POD_SECURITY_REFUSED,
+    ReasonCode.NODE_LOST,
 )
 BACKOFF_S = 0.5
 BACKOFF_LIMIT_S = 30.0
@@ -54,6 +62,8 @@ def _see_worker(draft: Draft, worker: WorkerRecord) -> None:
 
 
 def _note_place(draft: Draft, worker: WorkerRecord, look: Seen) -> WorkerRecord:
+    if look.state is JobState.STARTING and worker.job.placed_at is None:
+        worker = draft.set_worker(replace(worker, job=replace(worker.job, placed_at=draft.now)))
     if look.state is JobState.RUNNING and worker.job.running_at is None:
         worker = draft.set_worker(replace(worker, job=replace(worker.job, running_at=draft.now)))
     if look.host and look.host != worker.host:
@@ -89,15 +99,38 @@ def _see_starting(draft: Draft, worker: WorkerRecord) -> None:
         draft.change_worker(worker, WorkerState.RUNNING, Reason(ReasonCode.WORKER_CONNECTED))
         return
     look = draft.seen.jobs.get(worker.job.job_id)
+    if look is not None and look.state in (JobState.PENDING, JobState.STARTING):
+        worker = _see_wait(draft, worker, look)
     queued = look is not None and look.state is JobState.PENDING
-    since = worker.job.running_at or worker.job.submitted_at
+    since = worker.job.running_at or worker.job.placed_at or worker.job.submitted_at
     # Without the scheduler's report nobody can tell whether the worker has connected.
     if queued or since is None or report is None or not draft.seen.linked:
         return
-    limit_s = draft.record.spec.worker_start_timeout_s
+    limit_s = start_limit_s(draft, look, draft.record.spec.worker_start_timeout_s)
     if draft.passed(_known_since(draft, since) + limit_s):
         count_failure(draft, worker)
-        draft.change_worker(worker, WorkerState.STOPPING, plain(ReasonCode.WORKER_START_TIMEOUT, limit_s=limit_s))
+        stuck = look.reason if look is not None and look.state is JobState.STARTING else None
+        timeout = plain(ReasonCode.WORKER_START_TIMEOUT, limit_s=limit_s)
+        draft.change_worker(worker, WorkerState.STOPPING, stuck or timeout)
+
+
+def _see_wait(draft: Draft, worker: WorkerRecord, look: Seen) -> WorkerRecord:
+    """What it waits for, as the backend says: told when it is another thing, else only shown anew."""
+    reason = look.reason or Reason(ReasonCode.WORKER_STARTING)
+    if reason == worker.reason:
+        return worker
+    if look.reason is not None and reason.code is not worker.reason.code:
+        draft.tell(worker.name, "worker", reason)
+    return draft.set_worker(replace(worker, reason=reason))
+
+
+def start_limit_s(draft: Draft, look: Seen | None, connect_s: float) -> float:
+    """How long the phase may take in which a starting job is: the backend's queue, its preparation, its own start."""
+    if look is not None and look.state is JobState.PENDING:
+        return draft.rules.queue_limit_s
+    if look is not None and look.state is JobState.STARTING and not look.is_stuck:
+        return max(connect_s, draft.rules.prepare_limit_s)
+    return connect_s
 
 
 def _see_running(draft: Draft, worker: WorkerRecord) -> None:
@@ -116,7 +149,9 @@ def _see_running(draft: Draft, worker: WorkerRecord) -> None:
     elif draft.passed(worker.missing_since + draft.rules.worker_missing_s):
         count_failure(draft, worker)
         how = f"the scheduler has not seen it for {draft.rules.worker_missing_s:g} s"
-        draft.change_worker(worker, WorkerState.STOPPING, plain(ReasonCode.WORKER_LOST, how=how))
+        look = draft.seen.jobs.get(worker.job.job_id)
+        known = look.reason if look is not None else None
+        draft.change_worker(worker, WorkerState.STOPPING, known or plain(ReasonCode.WORKER_LOST, how=how))
 
 
 def _see_retiring(draft: Draft, worker: WorkerRecord) -> None:

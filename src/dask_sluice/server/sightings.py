@@ -72,7 +72,7 @@ def _decisive(report: AgentReport) -> tuple[object, ...]:
     return report.workers.keys(), report.retired, report.clients, report.active, report.idle_since
 
 
-_BY_STATE = (JobState.RUNNING, JobState.PENDING, JobState.ENDED)
+_BY_STATE = (JobState.RUNNING, JobState.STARTING, JobState.PENDING, JobState.ENDED)
 
 
 def _worse(one: Seen, other: Seen) -> Seen:

@@ -8,9 +8,11 @@ new release of the server lays out a new one, and processes that run from an old
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -45,6 +47,16 @@ def stage(root: Path) -> Path:
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return directory
+
+
+def archive() -> tuple[bytes, str]:
+    """The agent as a zip that any Python runs, and its fingerprint: the same content gives the same bytes."""
+    files = agent_files()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in sorted(files.items()):
+            packed.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue(), _fingerprint(files)
 
 
 def agent_files() -> Mapping[str, bytes]:

@@ -11,7 +11,6 @@ from typing import Any, Optional, TypedDict
 LAUNCH_VARIABLE = "SLUICE_LAUNCH"
 LAST_WORDS_VARIABLE = "SLUICE_LAST_WORDS"
 """Path to which the agent writes a `LastWords` document when it ends for a reason it knows."""
-
 VARIABLES_VARIABLE = "SLUICE_VARIABLES"
 """Path of a JSON document of environment variables that the process sets before it does anything else: where a
 backend's own way of passing them would show secret ones."""
@@ -39,8 +38,7 @@ class SchedulerLaunch(TypedDict):
     link_ca: Optional[str]  # PEM that a wss:// link trusts, None: the system's
 
 
-class WorkerLaunch(TypedDict):
-    """What one worker is started with."""
+class _WorkerLaunch(TypedDict):
 
     role: str  # "worker"
     cluster: str
@@ -53,6 +51,13 @@ class WorkerLaunch(TypedDict):
     tls: TLSFiles
     max_restarts: int
     restart_window_s: float
+
+
+class WorkerLaunch(_WorkerLaunch, total=False):
+    """What one worker is started with."""
+
+    port: int  # of the worker process; 0 or missing: any
+    nanny_port: int  # of its Nanny; 0 or missing: any
 
 
 class LastWords(TypedDict):

@@ -68,6 +68,21 @@ class ReasonCode(str, Enum):
     BUDGET_SPENT = "budget_spent"
     BUDGET_RENEWED = "budget_renewed"
     SERVER_CHANGED = "server_changed"
+    UNSCHEDULABLE = "unschedulable"
+    IMAGE_PULLING = "image_pulling"
+    IMAGE_NOT_FOUND = "image_not_found"
+    IMAGE_DENIED = "image_denied"
+    IMAGE_INVALID = "image_invalid"
+    IMAGE_PULL_FAILED = "image_pull_failed"
+    CONTAINER_CONFIG_INVALID = "container_config_invalid"
+    CONTAINER_START_FAILED = "container_start_failed"
+    QUOTA_EXCEEDED = "quota_exceeded"
+    POD_SECURITY_REFUSED = "pod_security_refused"
+    OUT_OF_MEMORY = "out_of_memory"
+    EVICTED = "evicted"
+    PREEMPTED = "preempted"
+    NODE_LOST = "node_lost"
+    POD_DELETED = "pod_deleted"
 
     def __str__(self) -> str:
         return self.value
@@ -203,6 +218,51 @@ CATALOGUE: Mapping[ReasonCode, ReasonText] = {
     ),
     ReasonCode.BUDGET_RENEWED: ReasonText("the budget of {scope} allows new workers again"),
     ReasonCode.SERVER_CHANGED: ReasonText("looked after by another server from now on"),
+    ReasonCode.UNSCHEDULABLE: ReasonText(
+        "waits for a node: {why}",
+        "It starts by itself when a node has room; a smaller size fits sooner.",
+    ),
+    ReasonCode.IMAGE_PULLING: ReasonText(
+        "the image {image} is being pulled", "A large image takes minutes, once a node."
+    ),
+    ReasonCode.IMAGE_NOT_FOUND: ReasonText(
+        "the image {image} is not in its registry: {message}", "Check its name and tag; it is tried again meanwhile."
+    ),
+    ReasonCode.IMAGE_DENIED: ReasonText(
+        "the registry does not hand out the image {image}: {message}",
+        "It is private, or not there: check its name; an administrator gives clusters an image pull secret.",
+    ),
+    ReasonCode.IMAGE_INVALID: ReasonText("{image} is no name of an image: {message}"),
+    ReasonCode.IMAGE_PULL_FAILED: ReasonText(
+        "the image {image} cannot be pulled: {message}", "Kubernetes tries again, with pauses that grow."
+    ),
+    ReasonCode.CONTAINER_CONFIG_INVALID: ReasonText(
+        "its container cannot be made: {message}",
+        "Something that the pod names is not there, such as a Secret, a ConfigMap or a volume. It is for an "
+        "administrator to mend.",
+    ),
+    ReasonCode.CONTAINER_START_FAILED: ReasonText(
+        "its container cannot be started: {message}",
+        "The image lacks what is to be run; it needs a Python with dask and distributed.",
+    ),
+    ReasonCode.QUOTA_EXCEEDED: ReasonText(
+        "Kubernetes' quota leaves no room for {what}: {message}",
+        "It is tried again by itself. Stop what you do not need; an administrator sets the quota.",
+    ),
+    ReasonCode.POD_SECURITY_REFUSED: ReasonText(
+        "the namespace's Pod Security level refuses {what}: {message}",
+        "An administrator changes the pod (backend.kubernetes.pods) or the namespace's level.",
+    ),
+    ReasonCode.OUT_OF_MEMORY: ReasonText(
+        "killed by the kernel, out of memory at its limit of {limit_gib:.2f} GiB{last_use}",
+        "Ask for more memory, or make the pieces of your data smaller.",
+    ),
+    ReasonCode.EVICTED: ReasonText(
+        "its node gave it up: {message}", "Nodes do so when they run short or are emptied; what was lost is made anew."
+    ),
+    ReasonCode.PREEMPTED: ReasonText("its place was taken by something more important: {message}"),
+    ReasonCode.NODE_LOST: ReasonText("its node {node} is lost: {message}"),
+    ReasonCode.POD_DELETED: ReasonText("its pod was deleted, not by this server{message}"),
 }
 
 
@@ -229,7 +289,7 @@ class Reason:
 
 class _Lenient(dict[str, Any]):
     def __missing__(self, key: str) -> str:
-        return "" if key == "last_lines" else "?"
+        return "" if key in ("last_lines", "last_use") else "?"
 
 
 def last_lines(text: str, count: int = 8) -> str:

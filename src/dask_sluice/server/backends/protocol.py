@@ -73,6 +73,9 @@ class JobState(StrEnum):
     """What a backend can see of a job from outside."""
 
     PENDING = "pending"
+    """Waits for its turn, or for a place to run."""
+    STARTING = "starting"
+    """Has its place, where it is being made ready: its image is pulled, its volumes are mounted."""
     RUNNING = "running"
     ENDED = "ended"
     """It ran and is over, or was never there: nothing is left of it but its logs."""
@@ -83,7 +86,8 @@ class Seen:
     """What became of one handle, at the time it was looked at.
 
     `host` is where the job runs, observed by the backend: the only host the proxy ever dials.
-    `reason` says why it waits or ended, as exactly as the backend can know; None while all is well.
+    `reason` says why it waits or ended, as exactly as the backend can know; None while all is well. Of a job that
+    runs it says what threatens it.
     """
 
     job_id: str
@@ -94,6 +98,8 @@ class Seen:
     reason: Reason | None = None
     log_tail: str = ""
     """Last lines of its output, filled when it has ended."""
+    is_stuck: bool = False
+    """Whether it waits because something is wrong, and not for its turn: it is given up when that lasts."""
 
 
 @dataclass(frozen=True)
@@ -114,12 +120,20 @@ class Capabilities:
     """Whether `Job.environment` has a meaning."""
 
 
-class Refused(Exception):
+class _Because(Exception):
+    """With a reason from the catalogue where there is one that says more than the sentence."""
+
+    def __init__(self, message: str = "", reason: Reason | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Refused(_Because):
     """The backend will not start this job, and trying again would not help."""
 
 
-class Unavailable(Exception):
-    """The backend does not answer just now; trying again may help."""
+class Unavailable(_Because):
+    """The backend does not do it just now, because it does not answer or has no room; trying again may help."""
 
 
 class Backend(Protocol):

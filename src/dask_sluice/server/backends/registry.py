@@ -18,6 +18,7 @@ from .protocol import Backend
 GROUP = "dask_sluice.backends"
 _BUILT_IN = {
     "local": "dask_sluice.server.backends.local:LocalBackend",
+    "kubernetes": "dask_sluice.server.backends.kubernetes.backend:KubernetesBackend",
     "fake": "dask_sluice.server.backends.fake:FakeBackend",
 }
 
@@ -33,6 +34,8 @@ def make_backend(settings: BackendSettings, places: Directories) -> Backend:
 
         staged = stage(places.data / "agent")
         made = kind(settings.local, data_dir=places.data, runtime_dir=places.runtime, stage=staged)
+    elif settings.kind == "kubernetes":
+        made = kind(settings.kubernetes, data_dir=places.data)
     elif settings.kind == "fake":
         made = kind(preset=settings.fake.preset)
     else:

@@ -1,0 +1,186 @@
+"""The five calls, and the small optional ones, over the Kubernetes API."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+from ...staging import archive
+from ..protocol import Capabilities, Handle, Job, JobKind, LogPart, Seen, Unavailable
+from . import names
+from .access import Access, find_access
+from .api import Api, Object
+from .creations import Creations
+from .deletions import Deletions
+from .kept_logs import KeptLogs
+from .log_text import text_of
+from .looking import has_ended, see
+from .pod_logs import PodLogs, is_of
+from .settings import KubernetesSettings
+from .sights import Sights, cluster_of
+
+log = logging.getLogger(__name__)
+
+LOG_TAIL_BYTES = 4000
+READY_WITHIN_S = 5.0
+"""So long a start waits for the first look; a server starts without an API server too, and says so."""
+_KINDS = {component: kind for kind, component in names.COMPONENTS.items()}
+
+
+class KubernetesBackend:
+    """Runs jobs as pods."""
+
+    def __init__(
+        self,
+        settings: KubernetesSettings,
+        *,
+        data_dir: Path,
+        access: Access | None = None,
+        agent: tuple[bytes, str] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._given_access = access
+        self._agent = agent or archive()
+        self._kept = KeptLogs(data_dir / "pod-logs")
+        self._watchers: set[asyncio.Queue[str | None]] = set()
+        self._following: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        access = self._given_access or find_access(self._settings.kubeconfig, self._settings.context)
+        self._own_namespace = access.namespace
+        self._kept.prepare()
+        self._api = Api(access)
+        self._sights = Sights(
+            self._api, names.selector(self._settings), namespaces_of(self._settings, access.namespace), self._tell
+        )
+        self._logs = PodLogs(self._api, self._kept)
+        self._creations = Creations(self._api, self._sights, self._settings, self._agent)
+        self._deletions = Deletions(self._api, self._sights)
+        self._following = asyncio.create_task(self._sights.run())
+        try:
+            async with asyncio.timeout(READY_WITHIN_S):
+                await self._sights.ready()
+        except TimeoutError:
+            log.warning("Kubernetes does not say which pods there are: %s", self._sights.silence or "no answer yet")
+
+    async def close(self) -> None:
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+            await self._api.close()
+        for watcher in self._watchers:
+            watcher.put_nowait(None)
+
+    def describe(self) -> Capabilities:
+        return Capabilities(
+            name="kubernetes",
+            enforces_memory=True,
+            enforces_cores=True,
+            separates_users=True,
+            runs_images=True,
+            takes_overlay=True,
+        )
+
+    # -- the five calls
+
+    async def submit(self, job: Job) -> AsyncIterator[Handle]:
+        namespace = names.namespace_of(job, self._settings, self._own_namespace)
+        pod = await self._creations.pod(job, namespace)
+        # The kubelet wants it in some milliseconds: it is made while the handle is being saved.
+        secret = asyncio.create_task(self._creations.secret(job, pod))
+        try:
+            yield handle_of(pod)
+            await secret
+        finally:
+            secret.cancel()
+            await asyncio.gather(secret, return_exceptions=True)
+
+    async def observe(self, handles: Sequence[Handle]) -> list[Seen]:
+        if handles and (silence := self._sights.silence):
+            raise Unavailable(silence)
+        return list(await asyncio.gather(*(self._look(handle) for handle in handles)))
+
+    async def remove(self, handle: Handle) -> None:
+        namespace, name = place_of(handle)
+        sight = self._sights.sight(namespace, name)
+        pod = sight.pod if sight is not None and not sight.gone else None
+        over = sight is not None and has_ended(sight)
+        if not over or not await self._logs.is_kept(handle.cluster, handle.job_id):
+            await self._logs.keep(handle.cluster, handle.job_id, pod)
+        grace_s = 0 if over or pod is None else int(pod["spec"].get("terminationGracePeriodSeconds", 30))
+        await self._deletions.delete(namespace, name, handle.job_id, grace_s=grace_s)
+
+    async def recover(self) -> list[Handle]:
+        await self._sights.ready()
+        if silence := self._sights.silence:
+            raise Unavailable(silence)
+        return [handle_of(pod) for pod in self._sights.pods() if names.JOB_LABEL in pod["metadata"]["labels"]]
+
+    # -- the optional ones
+
+    async def changes(self) -> AsyncIterator[str]:
+        watcher: asyncio.Queue[str | None] = asyncio.Queue()
+        self._watchers.add(watcher)
+        try:
+            while (cluster := await watcher.get()) is not None:
+                yield cluster
+        finally:
+            self._watchers.discard(watcher)
+
+    async def logs(self, cluster: str, job_id: str, *, max_bytes: int = 1_000_000) -> str:
+        return await self._logs.end(cluster, job_id, self._pod_of(cluster, job_id), max_bytes)
+
+    async def log_after(self, cluster: str, job_id: str, position: str, *, max_bytes: int) -> LogPart:
+        return await self._logs.after(cluster, job_id, self._pod_of(cluster, job_id), position, max_bytes)
+
+    async def forget(self, cluster: str) -> None:
+        left = [handle_of(pod) for pod in self._sights.pods() if is_of(pod, cluster)]
+        await asyncio.gather(*(self.remove(handle) for handle in left))
+        await asyncio.to_thread(self._kept.forget, cluster)
+
+    async def kept(self) -> list[str]:
+        return await asyncio.to_thread(self._kept.clusters)
+
+    # -- looking
+
+    async def _look(self, handle: Handle) -> Seen:
+        sight = self._sights.sight(*place_of(handle))
+        if sight is None or not has_ended(sight):
+            return see(handle.job_id, sight)
+        if not await self._logs.is_kept(handle.cluster, handle.job_id):
+            await self._logs.keep(handle.cluster, handle.job_id, None if sight.gone else sight.pod)
+        data = await asyncio.to_thread(self._kept.read, handle.cluster, handle.job_id)
+        return see(handle.job_id, sight, text_of(data or b"", LOG_TAIL_BYTES))
+
+    def _pod_of(self, cluster: str, job_id: str) -> Object | None:
+        name = names.object_name(job_id)
+        found = (pod for pod in self._sights.pods() if pod["metadata"]["name"] == name and is_of(pod, cluster))
+        return next(found, None)
+
+    def _tell(self, cluster: str) -> None:
+        for watcher in self._watchers:
+            watcher.put_nowait(cluster)
+
+
+def namespaces_of(settings: KubernetesSettings, own: str) -> list[str] | None:
+    """Where clusters may be; None where only a look at all namespaces can tell."""
+    if settings.is_per_user or any("*" in name for name in settings.other_namespaces):
+        return None
+    return sorted({settings.namespace or own, *settings.other_namespaces})
+
+
+def handle_of(pod: Object) -> Handle:
+    """The handle of a job, by its pod. Its Secret is the pod's, and goes with it."""
+    metadata = pod["metadata"]
+    labels = metadata["labels"]
+    kind = _KINDS.get(labels.get(names.COMPONENT_LABEL), JobKind.WORKER)
+    data = {"namespace": metadata["namespace"], "pod": metadata["name"]}
+    return Handle(labels[names.JOB_LABEL], cluster_of(pod), kind, data)
+
+
+def place_of(handle: Handle) -> tuple[str, str]:
+    """Namespace and name of the pod that a handle stands for; of none, if its parts do not belong together."""
+    name = names.object_name(handle.job_id)
+    return str(handle.data["namespace"]), name if handle.data["pod"] == name else f"{name}-none"
