@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
+from .backends.kubernetes.settings import OF_KUBERNETES
 from .settings_policy import BUILT_IN
 from .settings_schema import Settings
 
@@ -71,6 +72,10 @@ def accepts(schema: Schema) -> str:
     """What a key accepts, in words: `a whole number from 0 to 65535`."""
     if "enum" in schema:
         return "one of " + ", ".join(repr(value) for value in schema["enum"])
+    if "const" in schema:
+        return repr(schema["const"])
+    if OF_KUBERNETES in schema:
+        return f"`{schema[OF_KUBERNETES]}` of Kubernetes"
     if "anyOf" in schema:
         return " or ".join(accepts(part) for part in schema["anyOf"])
     here = _followed(schema)

@@ -39,7 +39,6 @@ class SchedulerLaunch(TypedDict):
 
 
 class _WorkerLaunch(TypedDict):
-
     role: str  # "worker"
     cluster: str
     name: str

@@ -6,14 +6,17 @@ appended; null takes away. `pods` of a layer lies under its `scheduler` and `wor
 
 from __future__ import annotations
 
+from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
 import pytest
 
-from dask_sluice.server.backends.kubernetes.overlay import list_key, sentences
+from dask_sluice.server.backends.kubernetes.backend import KubernetesBackend
+from dask_sluice.server.backends.kubernetes.overlay import list_key
 from dask_sluice.server.backends.kubernetes.schema import kubernetes, merge_keys
 from dask_sluice.server.backends.kubernetes.settings import KubernetesSettings
+from dask_sluice.server.backends.protocol import ChecksOverlays
 from dask_sluice.server.model import Caller
 from dask_sluice.server.policy import Policy, Resolved
 from dask_sluice.server.settings_file import SettingsError, loads
@@ -171,6 +174,7 @@ HEAD = "backend:\n  kind: kubernetes\n  kubernetes: {other_namespaces: [dask-*]}
         ("pods: {node_selector: {Example.org/x: a}}", "cannot be a key"),
         # ours
         ("pods: {labels: {gateway.dask.org/cluster: x}}", "is a key that dask-sluice sets itself"),
+        ("pods: {labels: {hub.jupyter.org/username: x}}", "is a key that dask-sluice sets itself"),
         ("scheduler: {spot: allow}", "schedulers never run on spot nodes"),
         ("pods: {pod: {restartPolicy: Always}}", "is always Never"),
         ("pods: {pod: {hostNetwork: true}}", "two pods on one node would want the same ports"),
@@ -270,7 +274,9 @@ def test_a_mount_without_its_volume_is_found_once_all_layers_are_together() -> N
     resolved(site + "policy: {everyone: {backend: {pods: {volumes: [{name: a, emptyDir: {}}]}}}}\n")
 
 
-def test_a_backend_made_without_a_file_says_the_same() -> None:
-    wrong = sentences({"worker": {"pod": {"node_selector": {}}}}, KubernetesSettings())
+def test_a_backend_made_without_a_file_says_the_same(tmp_path: Path) -> None:
+    backend = KubernetesBackend(KubernetesSettings(), data_dir=tmp_path)
+    assert isinstance(backend, ChecksOverlays)
+    wrong = backend.check_overlay({"worker": {"pod": {"node_selector": {}}}})
     assert wrong == ["worker.pod.node_selector: unknown key 'node_selector'. Did you mean 'nodeSelector'?"]
-    assert sentences({"worker": {"node_selector": {}}}, KubernetesSettings()) == []
+    assert backend.check_overlay({"worker": {"node_selector": {}}}) == []

@@ -51,7 +51,7 @@ def problems(overlay: Mapping[str, Any], settings: KubernetesSettings, *, filled
         if key == NAMESPACE:
             yield from _of_namespace(value, settings, filled)
         elif key in (BOTH, *ROLES):
-            found = list(_of_role(key, value, filled))
+            found = list(_of_role(key, value, settings, filled))
             yield from found
             if filled and not found:
                 yield from _of_mounts(key, value)
@@ -64,7 +64,7 @@ def problems_of_settings(settings: KubernetesSettings) -> Iterator[Problem]:
     given = settings.model_dump(mode="json", exclude_unset=True)
     for role in (BOTH, *ROLES):
         if role in given:
-            yield from _of_role(role, given.pop(role), filled=True)
+            yield from _of_role(role, given.pop(role), settings, filled=True)
     yield from Checker(_definitions(), filled=True).problems(given, _schema())
 
 
@@ -73,7 +73,7 @@ def sentences(overlay: Mapping[str, Any], settings: KubernetesSettings) -> Seque
     return [f"{'.'.join(map(str, place))}: {what}" for place, what in problems(overlay, settings)]
 
 
-def _of_role(role: str, value: Any, filled: bool) -> Iterator[Problem]:
+def _of_role(role: str, value: Any, settings: KubernetesSettings, filled: bool) -> Iterator[Problem]:
     if value is None or (not filled and is_template(value)):
         return
     if not isinstance(value, Mapping):
@@ -82,7 +82,7 @@ def _of_role(role: str, value: Any, filled: bool) -> Iterator[Problem]:
     found = Checker(_definitions(), filled).problems(value, _definitions()["PodSettings"], (role,))
     yield from ((place, _elsewhere(place, what)) for place, what in found)
     yield from _of_labels(role, value, filled)
-    yield from reserved.problems(role, value)
+    yield from reserved.problems(role, value, settings.user_label)
 
 
 def _of_namespace(value: Any, settings: KubernetesSettings, filled: bool) -> Iterator[Problem]:
