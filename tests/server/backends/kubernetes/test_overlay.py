@@ -20,6 +20,7 @@ from dask_sluice.server.backends.protocol import ChecksOverlays
 from dask_sluice.server.model import Caller
 from dask_sluice.server.policy import Policy, Resolved
 from dask_sluice.server.settings_file import SettingsError, loads
+from dask_sluice.server.settings_policy import Setup
 from dask_sluice.wire.errors import RequestInvalid
 
 from .cases import FILE
@@ -263,6 +264,20 @@ def test_what_a_user_makes_of_a_template_is_refused_when_they_ask_and_names_the_
         assert "option" in str(error)
     else:
         pytest.fail("was taken")
+
+
+def test_a_hook_gives_a_user_their_numbers_and_is_held_to_the_same_keys() -> None:
+    settings = loads("backend: {kind: kubernetes}\npolicy: {everyone: {backend: {pods: {run_as_user: 1}}}}\n", FILE)
+    policy, caller = Policy.of(settings, None), Caller("ada")
+    offered = policy.offer(caller)
+
+    def by_hook(backend: dict[str, Any]) -> Any:
+        hook = Setup(backend=backend)
+        return policy.settle(caller, "ada-1", offered, offered.choose({}), hook=hook).spec.backend
+
+    assert by_hook({"pods": {"run_as_user": 1001}})["worker"]["run_as_user"] == 1001
+    with pytest.raises(RequestInvalid, match=r"backend\.worker\.runAsUser: .*'run_as_user'\? \(from hook\)"):
+        by_hook({"worker": {"runAsUser": 1001}})
 
 
 def test_a_mount_without_its_volume_is_found_once_all_layers_are_together() -> None:

@@ -8,5 +8,6 @@ reserved.py   what it may not say
 schema.py     values held against the schema of Kubernetes, schema.json
 placement.py  on which nodes a pod may run
 pods.py       the pod of a job
+preview.py    the pods that a cluster would have
 objects.py    what a pod needs beside it: the Secret with its launch document, the ConfigMap with the agent
 """

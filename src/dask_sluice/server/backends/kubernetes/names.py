@@ -66,8 +66,7 @@ def namespace_of(job: Job, settings: KubernetesSettings, own: str) -> str:
     said = job.overlay.get("namespace")
     if said:
         return str(said)
-    template = settings.namespace or own
-    return fitted(template.replace("{user.escaped}", escaped(job.owner)))
+    return fitted(settings.namespace.replace("{user.escaped}", escaped(job.owner))) if settings.namespace else own
 
 
 def selector(settings: KubernetesSettings, cluster: str = "") -> str:
