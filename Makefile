@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 # Whatever hypothesis tries on the control plane.
 PROPERTIES = $(shell grep -rl --include='test_*.py' '^from hypothesis' tests/server tests/agent)
 
-.PHONY: demo serve test chaos check bench old-clients versions environments clean help
+.PHONY: demo serve test test-kubernetes chaos check bench old-clients versions environments clean help
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -36,7 +36,11 @@ check: $(READY) ## lint, types, import contract, budgets
 test: $(READY) ## all tests; those that need a service come last and say why where they are skipped
 	@$(BIN)/python scripts/services.py
 	$(PYTEST) -m "not real"
-	$(PYTEST) -m real
+	$(PYTEST) -m real --ignore tests/kubernetes
+	$(PYTEST) -m "real and not slow" tests/kubernetes
+
+test-kubernetes: $(READY) ## all tests against a real Kubernetes: the one of KUBECONFIG, else one is started
+	$(PYTEST) tests/kubernetes
 
 chaos: $(READY) ## 500 kills at random points, then every property on 10,000 examples
 	$(BIN)/python -m tests.chaos --backend fake --kills 200

@@ -27,6 +27,14 @@ MIB = 2**20
 SMALL = Size(cores=0.01, memory_bytes=64 * MIB, threads=1)
 _PARTS = Path(local_harness.__file__).parent / "local_stage" / "main.py"
 _MAIN = """
+
+def hog(_: Any) -> int:
+    held = [bytearray(b"x" * 2**20) for _ in range(500)]
+    return len(held)
+
+
+PLAYS["hog"] = hog
+
 if __name__ == "__main__":
     sys.exit(run(os.environ["SLUICE_LAUNCH"]))
 """

@@ -6,6 +6,9 @@ from ..wire.reasons import Reason, ReasonCode, last_lines
 from ..wire.states import ClusterState, WorkerState
 from .backends.protocol import Seen
 from .decision import plain
+from .model import WorkerLoad
+
+GIB = 2**30
 
 
 def how_it_ended(look: Seen) -> str:
@@ -33,11 +36,14 @@ def why_scheduler_ended(state: ClusterState, look: Seen) -> Reason:
     return plain(code, how=how_it_ended(look), last_lines=last_lines(look.log_tail))
 
 
-def why_worker_ended(state: WorkerState, look: Seen) -> Reason:
-    """The reason for the end of a worker that was not asked to end."""
+def why_worker_ended(state: WorkerState, look: Seen, load: WorkerLoad | None = None) -> Reason:
+    """The reason for the end of a worker that was not asked to end.
+
+    load   what its scheduler last said of it
+    """
     lines = last_lines(look.log_tail)
     if look.reason is not None:
-        return look.reason
+        return _with_last_use(look.reason, load)
     if state is WorkerState.STARTING:
         return plain(ReasonCode.WORKER_START_FAILED, how=how_it_ended(look), last_lines=lines)
     if look.signal:
@@ -46,3 +52,13 @@ def why_worker_ended(state: WorkerState, look: Seen) -> Reason:
         return plain(ReasonCode.WORKER_CRASHED, exit_code=look.exit_code, last_lines=lines)
     how = "it closed itself" if look.exit_code == 0 else how_it_ended(look)
     return plain(ReasonCode.WORKER_LOST, how=how)
+
+
+def _with_last_use(reason: Reason, load: WorkerLoad | None) -> Reason:
+    """A backend knows what a worker might use; what it did use, its scheduler."""
+    if reason.code is not ReasonCode.OUT_OF_MEMORY or load is None or not load.memory_bytes:
+        return reason
+    used_gib = load.memory_bytes / GIB
+    return plain(
+        reason.code, **{**reason.details, "used_gib": used_gib, "last_use": f"; it last used {used_gib:.2f} GiB"}
+    )

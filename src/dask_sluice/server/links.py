@@ -35,6 +35,24 @@ REPORT_EVERY_S = 15.0
 """Only a sign of life: what changes is reported at once."""
 ADAPTIVE_EVERY_S = 1.0
 ADAPTIVE_PATIENCE_S = 10.0
+_TROUBLES = (
+    ReasonCode.WORKERS_KEEP_FAILING,
+    ReasonCode.QUOTA_EXCEEDED,
+    ReasonCode.POD_SECURITY_REFUSED,
+    ReasonCode.UNSCHEDULABLE,
+    ReasonCode.IMAGE_NOT_FOUND,
+    ReasonCode.IMAGE_DENIED,
+    ReasonCode.IMAGE_INVALID,
+    ReasonCode.IMAGE_PULL_FAILED,
+    ReasonCode.CONTAINER_CONFIG_INVALID,
+    ReasonCode.CONTAINER_START_FAILED,
+    ReasonCode.OUT_OF_MEMORY,
+    ReasonCode.EVICTED,
+    ReasonCode.PREEMPTED,
+    ReasonCode.NODE_LOST,
+    ReasonCode.POD_DELETED,
+)
+"""Reasons of which connected clients are warned."""
 EVENTS_AT_MOST = 1000
 """Events that one link may write: more would be a fault, or an attempt to fill the disk."""
 EVENT_BYTES = 8192
@@ -243,7 +261,17 @@ def _notices(record: ClusterRecord) -> list[str]:
     return [
         *([f"cluster {record.name} {lease.sentence}"] if lease else ()),
         *([f"cluster {record.name}: {budget.sentence}"] if budget else ()),
+        *_trouble(record),
     ]
+
+
+def _trouble(record: ClusterRecord) -> list[str]:
+    """What keeps workers from starting or took them, each cause once. Clients of dask-gateway hear of it only so."""
+    if record.state is not ClusterState.RUNNING:
+        return []
+    causes = [record.reason.sentence] if record.reason.code in _TROUBLES else []
+    causes += [f"a worker: {worker.reason.sentence}" for worker in record.workers if worker.reason.code in _TROUBLES]
+    return [f"cluster {record.name}: {cause}" for cause in dict.fromkeys(causes)]
 
 
 def read_hello(message: Mapping[str, Any], name: str) -> AgentHello:

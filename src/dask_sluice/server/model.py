@@ -244,6 +244,8 @@ class AgentReport:
     clients: int
     active: bool
     idle_since: float | None
+    left: Mapping[str, WorkerLoad] = field(default_factory=dict)
+    """How those workers were last that are not among `workers` any more; the newest of them."""
 
 
 @dataclass(frozen=True)

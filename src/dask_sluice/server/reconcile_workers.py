@@ -84,7 +84,12 @@ def _see_ended(draft: Draft, worker: WorkerRecord, look: Seen) -> None:
         _stop(draft, worker, Reason(ReasonCode.WORKER_RETIRED))
     else:
         count_failure(draft, worker)
-        draft.change_worker(worker, WorkerState.FAILED, why_worker_ended(worker.state, look))
+        draft.change_worker(worker, WorkerState.FAILED, why_worker_ended(worker.state, look, _last_load(draft, worker)))
+
+
+def _last_load(draft: Draft, worker: WorkerRecord) -> WorkerLoad | None:
+    report = draft.seen.report
+    return None if report is None else report.workers.get(worker.name) or report.left.get(worker.name)
 
 
 def _end_stopping(draft: Draft, worker: WorkerRecord) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .backends.protocol import JobState, Seen
-from .model import AgentHello, AgentReport, Observation
+from .model import AgentHello, AgentReport, Observation, WorkerLoad
+
+LEFT_KEPT = 100
+"""Workers whose last load is remembered after they have left: how much memory one had used that ran out of it."""
 
 
 @dataclass
@@ -56,7 +59,8 @@ class Sightings:
     def reported(self, name: str, report: AgentReport) -> bool:
         """Note what an agent reports; whether anything follows from it. How busy its workers are is only looked up."""
         sight = self._sights[name]
-        before, sight.report = sight.report, report
+        before = sight.report
+        sight.report = replace(report, left=_left(before, report)) if before is not None else report
         return before is None or _decisive(before) != _decisive(report)
 
     def unlinked(self, name: str, now: float) -> None:
@@ -70,6 +74,12 @@ class Sightings:
 
 def _decisive(report: AgentReport) -> tuple[object, ...]:
     return report.workers.keys(), report.retired, report.clients, report.active, report.idle_since
+
+
+def _left(before: AgentReport, report: AgentReport) -> Mapping[str, WorkerLoad]:
+    known = {**before.left, **before.workers}
+    left = [(name, load) for name, load in known.items() if name not in report.workers]
+    return dict(left[-LEFT_KEPT:])
 
 
 _BY_STATE = (JobState.RUNNING, JobState.STARTING, JobState.PENDING, JobState.ENDED)

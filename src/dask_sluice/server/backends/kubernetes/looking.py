@@ -182,7 +182,7 @@ def _why_ended(sight: PodSight, over: Mapping[str, Any]) -> Reason | None:
     if status.get("reason"):  # the kubelet did not take it: OutOfcpu, NodeAffinity, UnexpectedAdmissionError ...
         message = f"{status['reason']}: {status.get('message', '')}"
         return _plain(ReasonCode.EVICTED, node=_node(sight.pod), message=_short(message))
-    if not over and sight.gone:
+    if sight.gone or _is_going(sight.pod):
         return _node_trouble(sight) or _plain(ReasonCode.POD_DELETED, message="")
     return None
 
