@@ -69,9 +69,9 @@ def test_the_pods_of_a_users_cluster_are_shown_as_kubernetes_takes_them() -> Non
 
 
 def test_no_pods_are_shown_where_there_would_be_none(tmp_path: Path) -> None:
-    without = check("planetary", "--user", "ada", "--pods")
-    assert without.exit_code == exits.USAGE
-    assert "ada would be refused: no image is set for clusters" in without.stderr
+    wrong = check("planetary", "--user", "ada", "-o", "image=host:5000/dask", "--pods")
+    assert wrong.exit_code == exits.USAGE
+    assert "ada would be refused: image must name a tag or digest" in wrong.stderr
     assert "worker_cores must be" in check("pangeo", "--user", "a", "-o", "worker_cores=99", "--pods").stderr
     assert "name one with --user" in check("pangeo", "--pods").stderr
     (tmp_path / "local.yaml").write_text("backend: {kind: local}\n")

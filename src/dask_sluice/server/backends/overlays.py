@@ -26,7 +26,10 @@ class OverlayRules:
     section = "backend"
     """Where the backend's own settings stand."""
     site: Overlay = MappingProxyType({})
-    """What they say of overlays: the lowest layer."""
+    """What they say of overlays, with templates: the lowest layer."""
+    image = ""
+    """Image of clusters for which policy names none."""
+    runs_images = False
 
     def spread(self, overlay: Overlay) -> Iterable[Overlay]:
         """One layer as several that are plain, lower ones first."""
@@ -49,10 +52,12 @@ class KubernetesRules(OverlayRules):
     """Pods: see `kubernetes/overlay.py`."""
 
     section = "backend.kubernetes"
+    runs_images = True
 
     def __init__(self, settings: KubernetesSettings) -> None:
         self._settings = settings
         self.site = settings.overlay()
+        self.image = settings.image
 
     def spread(self, overlay: Overlay) -> Iterable[Overlay]:
         return kubernetes.spread(overlay)

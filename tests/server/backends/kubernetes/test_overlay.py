@@ -39,10 +39,12 @@ def refused(text: str) -> list[str]:
     return caught.value.problems
 
 
+IMAGE = "backend: {kind: kubernetes, kubernetes: {image: 'x/y:1'}}\n"
 SITE = """
     backend:
       kind: kubernetes
       kubernetes:
+        image: x/y:1
         pods:
           node_selector: {pool: dask, disk: ssd}
           tolerations: [{key: site}]
@@ -232,6 +234,9 @@ def test_what_is_right_or_only_known_later_is_taken_at_the_start(overlay: str) -
         ("instance: a b", 4, "instance: must be the value of a label"),
         ("user_label: '@'", 4, "user_label: must be the key of a label such as 'hub.jupyter.org/username'"),
         ("pods: {writable: [/]}", 4, "must be an absolute path, neither / nor in /sluice; got '/'"),
+        ("pods: {labels: {a: '{user.nam}'}}", 4, "Did you mean {user.name}?"),
+        ("image: host:5000/dask", 4, "backend.kubernetes.image: must name a tag or digest"),
+        ("gpu: {node_selector: {a: '{user.name}'}}", 4, "gpu.node_selector.a: must be letters, digits and - _ ."),
         ("imagePullSecrets: [a]", 4, "unknown key 'imagePullSecrets' in backend.kubernetes"),
     ],
 )  # fmt: skip
@@ -256,7 +261,7 @@ def test_a_mistake_in_the_backends_own_section_is_told_the_same_way(text: str, l
 def test_what_a_user_makes_of_a_template_is_refused_when_they_ask_and_names_the_option(
     sets: str, given: str, words: str
 ) -> None:
-    site = f"backend: {{kind: kubernetes}}\noptions:\n  x: {{type: string, default: a, sets: {{backend: {sets}}}}}\n"
+    site = f"{IMAGE}options:\n  x: {{type: string, default: a, sets: {{backend: {sets}}}}}\n"
     try:
         resolved(site, {"x": given})
     except (RequestInvalid, SettingsError) as error:
@@ -266,8 +271,32 @@ def test_what_a_user_makes_of_a_template_is_refused_when_they_ask_and_names_the_
         pytest.fail("was taken")
 
 
+def test_the_backends_own_section_takes_templates_as_all_of_policy_does() -> None:
+    site = """
+        backend:
+          kind: kubernetes
+          kubernetes:
+            image: x/y:1
+            pods: {labels: {who: "{user.escaped}", team: "{options.team}"}, annotations: {raw: "{{a}}"}}
+        options: {team: {type: string, default: ice}}
+        """
+    labels = resolved(site, user="a@b").spec.backend["worker"]["labels"]
+    assert labels == {"who": "a-40b", "team": "ice"}
+    assert resolved(site).spec.backend["worker"]["annotations"] == {"raw": "{a}"}
+    with pytest.raises(RequestInvalid, match=r"backend\.worker\.labels\.team: .* \(from backend\.kubernetes\)"):
+        resolved(site, {"team": "a b"})
+
+
+def test_a_cluster_without_an_image_is_refused_when_it_is_asked_for() -> None:
+    site = "backend: {kind: kubernetes}\noptions: {i: {type: string, default: '', sets: {image: '{options.i}'}}}\n"
+    with pytest.raises(RequestInvalid, match=r"no image is set: choose one, or have .* set backend\.kubernetes\.image"):
+        resolved(site)
+    assert resolved(site, {"i": "a/b:1"}).spec.image == "a/b:1"
+    assert resolved(site.replace("kubernetes}", "kubernetes, kubernetes: {image: 'x/y:1'}}")).spec.image == "x/y:1"
+
+
 def test_a_hook_gives_a_user_their_numbers_and_is_held_to_the_same_keys() -> None:
-    settings = loads("backend: {kind: kubernetes}\npolicy: {everyone: {backend: {pods: {run_as_user: 1}}}}\n", FILE)
+    settings = loads(IMAGE + "policy: {everyone: {backend: {pods: {run_as_user: 1}}}}\n", FILE)
     policy, caller = Policy.of(settings, None), Caller("ada")
     offered = policy.offer(caller)
 
@@ -281,9 +310,7 @@ def test_a_hook_gives_a_user_their_numbers_and_is_held_to_the_same_keys() -> Non
 
 
 def test_a_mount_without_its_volume_is_found_once_all_layers_are_together() -> None:
-    site = (
-        "backend: {kind: kubernetes}\nprofiles: {p: {backend: {pods: {volume_mounts: [{name: a, mountPath: /a}]}}}}\n"
-    )
+    site = IMAGE + "profiles: {p: {backend: {pods: {volume_mounts: [{name: a, mountPath: /a}]}}}}\n"
     with pytest.raises(RequestInvalid, match=r"mounts a volume 'a' that the pod does not have; it has: none"):
         resolved(site)
     resolved(site + "policy: {everyone: {backend: {pods: {volumes: [{name: a, emptyDir: {}}]}}}}\n")

@@ -61,7 +61,7 @@ def agent_config_map(fingerprint: str) -> str:
 def namespace_of(job: Job, settings: KubernetesSettings, own: str) -> str:
     """The namespace of a job's objects. `own`: that of the server.
 
-    What policy says goes before the settings; whether it may, `KubernetesSettings.allows` tells.
+    What policy says goes before the settings; whether it may, `overlay.problems` has told.
     """
     said = job.overlay.get("namespace")
     if said:

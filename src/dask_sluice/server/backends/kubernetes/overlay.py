@@ -64,8 +64,9 @@ def problems_of_settings(settings: KubernetesSettings) -> Iterator[Problem]:
     given = settings.model_dump(mode="json", exclude_unset=True)
     for role in (BOTH, *ROLES):
         if role in given:
-            yield from _of_role(role, given.pop(role), settings, filled=True)
+            yield from _of_role(role, given.pop(role), settings, filled=False)
     yield from Checker(_definitions(), filled=True).problems(given, _schema())
+    yield from _of_labels("gpu", given.get("gpu", {}), filled=True)
 
 
 def sentences(overlay: Mapping[str, Any], settings: KubernetesSettings) -> Sequence[str]:

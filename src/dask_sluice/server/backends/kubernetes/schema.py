@@ -130,7 +130,7 @@ class Checker:
 
 
 def unknown(key: str, known: Sequence[str]) -> str:
-    """The sentence for a key that is not known: the nearest one, and all where there are few."""
+    """The sentence for a key that is not known: the nearest one, else all that are."""
     near = same(key, known) or next(iter(difflib.get_close_matches(key, known, n=1)), None)
     meant = f" Did you mean {near!r}?" if near else ""
     listed = f" Known: {', '.join(known)}." if not near else ""
