@@ -13,6 +13,7 @@ import pytest
 
 from dask_sluice.server.backends.kubernetes.syntax import is_name
 from dask_sluice.server.backends.protocol import JobKind
+from dask_sluice.server.settings import Settings, describe
 from dask_sluice.server.settings_file import SettingsError, loads
 
 from .cases import Case, golden, made
@@ -59,6 +60,16 @@ def test_the_layers_do_what_the_page_says() -> None:
     gpu = pod(2, "grace", profile="gpu")["spec"]
     assert gpu["nodeSelector"] == {"pool": "gpu"}
     assert gpu["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+
+
+def test_the_listing_of_settings_says_of_pods_what_the_file_says_and_nothing_of_other_backends() -> None:
+    listed = describe(loads(EXAMPLES[2], Path("sluice.yaml"))).splitlines()
+    assert [line for line in listed if line.startswith(("backend.kubernetes.worker", "backend.kubernetes.pods"))] == [
+        "backend.kubernetes.pods = {}",
+        'backend.kubernetes.worker.tolerations = [{"key": "lab/site", "operator": "Exists"}]',
+    ]
+    assert not [line for line in listed if line.startswith(("backend.local", "backend.fake"))]
+    assert "backend.local.stop_grace_s = 3.0" in describe(Settings()).splitlines()
 
 
 def test_the_namespaces_are_those_on_the_page() -> None:
