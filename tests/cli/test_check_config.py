@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 
 from dask_sluice.cli import exits
@@ -51,6 +52,31 @@ def test_json_has_the_same_for_programs_and_no_secret() -> None:
     assert found["outcome"]["plan"]["variables"]["GCSFUSE"] == "**********"
     assert found["profiles"].keys() == {"standard", "micro", "big", "giant"}
     assert "hunter2" not in done.output
+
+
+def test_the_pods_of_a_users_cluster_are_shown_as_kubernetes_takes_them() -> None:
+    shown = check("planetary", "--user", "Ada", "-o", "image=x/y:1", "-o", "gpu=true", "--pods")
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    scheduler, worker = yaml.safe_load_all(shown.stdout)
+    assert [pod["metadata"]["name"] for pod in (scheduler, worker)] == [
+        "dask-ada-12345678-scheduler",
+        "dask-ada-12345678-worker-1",
+    ]
+    assert worker["spec"]["nodeSelector"] == {"pc.microsoft.com/workerkind": "gpu"}
+    assert "namespace" not in worker["metadata"]
+    elsewhere = yaml.safe_load_all(check("rspy", "--user", "ada", "--pods").stdout)
+    assert {pod["metadata"]["namespace"] for pod in elsewhere} == {"dask-gateway"}
+
+
+def test_no_pods_are_shown_where_there_would_be_none(tmp_path: Path) -> None:
+    wrong = check("planetary", "--user", "ada", "-o", "image=host:5000/dask", "--pods")
+    assert wrong.exit_code == exits.USAGE
+    assert "ada would be refused: image must name a tag or digest" in wrong.stderr
+    assert "worker_cores must be" in check("pangeo", "--user", "a", "-o", "worker_cores=99", "--pods").stderr
+    assert "name one with --user" in check("pangeo", "--pods").stderr
+    (tmp_path / "local.yaml").write_text("backend: {kind: local}\n")
+    local = CliRunner().invoke(main, ["check-config", str(tmp_path / "local.yaml"), "--user", "a", "--pods"])
+    assert "--pods is for the backend 'kubernetes'; this configuration has 'local'" in local.stderr
 
 
 def test_what_would_be_refused_is_an_error() -> None:

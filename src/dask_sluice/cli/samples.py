@@ -1,4 +1,4 @@
-"""`check-config --user`: what a sample user's cluster would be, and every profile in one line."""
+"""`check-config --user`: what a sample user's cluster would be, every profile in one line, or the pods."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 from rich.text import Text
 
 from ..wire import plans as words
+from ..wire.errors import SluiceError
 from . import output, plans
 from .exits import FAILED, USAGE, Exit
 
@@ -36,6 +37,25 @@ def show_sample(
         _show(found)
     if found.outcome.refused:
         raise Exit(f"{user} would be refused: {found.outcome.refused}", USAGE)
+
+
+def show_pods(settings: Settings, user: str, groups: tuple[str, ...], given: Mapping[str, Any]) -> None:
+    """Print the pods of their cluster as YAML, for `kubectl create --dry-run=server -f -`."""
+    import yaml
+
+    from ..server.backends.protocol import Refused
+    from ..server.policy.sample import caller_of, sample_pods
+    from ..server.startup import CannotStart
+
+    if settings.backend.kind != "kubernetes":
+        raise Exit(f"--pods is for the backend 'kubernetes'; this configuration has {settings.backend.kind!r}", USAGE)
+    try:
+        pods = asyncio.run(sample_pods(settings, caller_of(settings, user, groups), given))
+    except CannotStart as error:
+        raise Exit(str(error), FAILED) from error
+    except (SluiceError, Refused) as error:
+        raise Exit(f"{user} would be refused: {error}", USAGE) from error
+    click.echo(yaml.safe_dump_all(pods, sort_keys=False, width=116), nl=False)
 
 
 def _show(found: Sample) -> None:

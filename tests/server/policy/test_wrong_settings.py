@@ -68,6 +68,9 @@ def refused(text: str) -> list[str]:
         ("profiles:\n  p:\n    worker: {node: bg, share: 2}", 3, ["must be a part of one such as 0.25"]),
         ("profiles:\n  p:\n    worker: {node: bg, share: 1/2}\npolicy: {nodes: {big: {cores: 4, memory: 8G}}}", 3,
          ["no node 'bg' in policy.nodes", "Did you mean 'big'?"]),
+        ("policy:\n  nodes:\n    big: {cores: 4, memory: 8G, reserved_cores: 4}", 3,
+         ["policy.nodes.big: reserved_cores and reserved_memory must leave something"]),
+        ("policy:\n  nodes:\n    big: {cores: 4, memory: 8G, reserved_memory: 9G}", 3, ["must leave something"]),
         # d.15: times
         ("profiles:\n  p: {scheduler_start_s: 0}", 2, ["scheduler_start_s: must be a number above 0"]),
         ("profiles:\n  p: {start_timeout_s: 900}", 2, ["unknown key 'start_timeout_s'"]),

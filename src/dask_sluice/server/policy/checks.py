@@ -56,7 +56,7 @@ def problems(settings: Settings) -> list[Problem]:
         found += _of_option(name, options[name], everything[name])
     for place, setup in setups(settings):
         found += _of_setup(place, setup, about)
-    found += _of_overlays(settings)
+    found += _of_overlays(settings, about)
     found += _of_hidden_defaults(everything, policy)
     if settings.backend.kind == "local":
         found += unsupported(settings, LOCAL)
@@ -190,12 +190,7 @@ def _of_values(place: Place, option: OptionSettings, kind: OptionType) -> Iterat
 
 def _of_setup(place: Place, setup: Setup, about: _All) -> Iterator[Problem]:
     given = dumped(setup)
-    yield from _of_texts(place, given, about.names)
-    for path, text in _texts((), given):
-        used = _names(text) & about.secrets
-        if used and path[0] != "variables":
-            name = min(used).partition(".")[2]
-            yield (*place, *path), f"the option {name!r} is secret, and secrets can go into variables only"
+    yield from _of_templates(place, given, about)
     for key in ("variables", "secret_variables"):
         for name in given.get(key, {}) if isinstance(given.get(key), Mapping) else ():
             if wrong := wrong_with_name(name, None):
@@ -211,6 +206,16 @@ def _of_setup(place: Place, setup: Setup, about: _All) -> Iterator[Problem]:
         yield from _of_process((*place, process), given.get(process, {}), about.policy)
 
 
+def _of_templates(place: Place, given: Mapping[str, Any], about: _All) -> Iterator[Problem]:
+    """Names that lead nowhere, and secrets where they would be seen."""
+    yield from _of_texts(place, given, about.names)
+    for path, text in _texts((), given):
+        used = _names(text) & about.secrets
+        if used and path[0] != "variables":
+            name = min(used).partition(".")[2]
+            yield (*place, *path), f"the option {name!r} is secret, and secrets can go into variables only"
+
+
 def _of_process(place: Place, given: Mapping[str, Any], policy: PolicySettings) -> Iterator[Problem]:
     if ("node" in given) != ("share" in given):
         yield place, "node and share belong together: give both or neither"
@@ -221,9 +226,13 @@ def _of_process(place: Place, given: Mapping[str, Any], policy: PolicySettings) 
         )
 
 
-def _of_overlays(settings: Settings) -> Iterator[Problem]:
+def _of_overlays(settings: Settings, about: _All) -> Iterator[Problem]:
     """What is wrong with what is said to the backend, where its rules are known without it."""
-    rules, section = overlay_rules(settings.backend), ("backend", settings.backend.kind)
+    rules = overlay_rules(settings.backend)
+    section: Place = tuple(rules.section.split("."))
+    yield from _of_templates(section, rules.site, about)
+    if rules.image and (wrong := wrong_with_image(rules.image, about.policy.images)):
+        yield (*section, "image"), wrong
     for inner, what in rules.problems_of_settings():
         yield (*section, *inner), what
     for place, setup in setups(settings):

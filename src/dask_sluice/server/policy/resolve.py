@@ -25,10 +25,12 @@ from ..settings_leases import Leases
 from ..settings_limits import Limits
 from ..settings_policy import OptionSettings, PolicySettings, Profile, Setup
 from ..settings_schema import Settings, Timeouts
+from . import templates
 from .images import wrong_with_image
-from .layers import PROCESSES, layers
+from .layers import PROCESSES, layers, scope_of
 from .options import Chosen, Machine, Offer, effective, offer
 from .sizes import invalid, number, size_of, text
+from .templates import Scope, TemplateError
 
 AS_SET = LeaseRequest()
 """A lease in which the administrator's settings decide everything."""
@@ -132,7 +134,11 @@ class Policy:
         granted = terms(self._leases, lease)
         asked = {key: value for key in ("idle_s", "age_s") if (value := getattr(lease, key)) is not None}
         asking = Layer("the lease asked for", asked)
-        said = [*self._built_in(), *layers(caller, name, offered, chosen, self.rules, hook, asking)]
+        said = [
+            *self._built_in(),
+            *self._site(scope_of(caller, name, offered, chosen)),
+            *layers(caller, name, offered, chosen, self.rules, hook, asking),
+        ]
         merged = merge([plain for layer in said for plain in self._spread(layer)], self._list_key)
         scheduler, worker = size_of(merged, "scheduler"), size_of(merged, "worker")
         most, most_by, notes = self._most_workers(caller, scheduler, worker, merged)
@@ -167,8 +173,16 @@ class Policy:
             Layer("timeouts", {"scheduler_start_s": times.scheduler_start_s, "worker_start_s": times.worker_start_s}),
             Layer("leases.idle", {"idle_s": self._leases.idle.default}),
             Layer("leases.age", {"age_s": self._leases.age.default}),
-            Layer("backend", {"backend": self._overlay.site} if self._overlay.site else {}),
         )
+
+    def _site(self, scope: Scope) -> Iterator[Layer]:
+        """What the backend's own settings say."""
+        try:
+            if self._overlay.site:
+                yield Layer(self._overlay.section, {"backend": templates.fill(self._overlay.site, scope)})
+        except TemplateError as error:
+            source = self._overlay.section
+            raise RequestInvalid(f"{source}: {error}", details={"source": source}) from error
 
     def _spread(self, layer: Layer) -> Iterator[Layer]:
         """The layer as several that are plain, since what it says to its backend may be meant for several places."""
@@ -209,7 +223,10 @@ class Policy:
         return dict(overlay)
 
     def _image(self, merged: Merged, key: str) -> str:
-        image = text(merged, key)
+        image = text(merged, key) or (self._overlay.image if key == "image" else "")
+        if key == "image" and not image and self._overlay.runs_images:
+            told = f"no image is set: choose one, or have an administrator set {self._overlay.section}.image"
+            raise RequestInvalid(told, details={"field": key, "source": merged.source(key)})
         if image and (wrong := wrong_with_image(image, self.rules.images)):
             raise _blame(merged, key, wrong)
         return image

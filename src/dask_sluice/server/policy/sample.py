@@ -8,6 +8,7 @@ from typing import Any
 
 from ...wire.api import PlanView
 from ...wire.errors import SluiceError
+from ..backends.kubernetes.preview import pods_of
 from ..backends.protocol import Size
 from ..backends.registry import make_backend
 from ..clock import SystemClock
@@ -18,8 +19,12 @@ from ..settings_schema import BUILT_IN_BACKENDS, Settings
 from .checks import refuse_unsupported
 from .hooks import Hooks
 from .options import PROFILE
+from .permissions import cluster_name
 from .resolve import Policy, Resolved
 from .sizes import per_node
+
+SUFFIX = "12345678"
+"""Of the name of a cluster that is not there."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +57,12 @@ async def sample(settings: Settings, caller: Caller, given: Mapping[str, Any]) -
 
     raises  CannotStart where a hook cannot be imported or the backend cannot do what is asked for
     """
-    if settings.backend.kind not in BUILT_IN_BACKENDS:
-        refuse_unsupported(settings, make_backend(settings.backend, directories(settings.data_dir)))
-    policy = Policy.of(settings, this_machine() if settings.backend.kind == "local" else None)
-    hooks = Hooks(settings.policy, SystemClock())
-    hooks.load()
+    policy, hooks = _deciders(settings)
+    cluster = cluster_name(caller.name, SUFFIX)
 
     async def outcome(options: Mapping[str, Any]) -> Outcome:
         try:
-            return _outcome(settings, await hooks.resolve(policy, caller, f"{caller.name}-12345678", options))
+            return _outcome(settings, await hooks.resolve(policy, caller, cluster, options))
         except SluiceError as error:
             return Outcome(refused=error.message)
 
@@ -70,6 +72,24 @@ async def sample(settings: Settings, caller: Caller, given: Mapping[str, Any]) -
         for name in settings.profiles
     }
     return Sample(caller.name, caller.groups, await outcome(given), profiles)
+
+
+async def sample_pods(settings: Settings, caller: Caller, given: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The pods that the caller gets for these options, where clusters are pods; of workers the first.
+
+    raises  CannotStart as `sample` does; SluiceError, Refused where the caller gets nothing
+    """
+    policy, hooks = _deciders(settings)
+    resolved = await hooks.resolve(policy, caller, cluster_name(caller.name, SUFFIX), given)
+    return pods_of(resolved.spec, settings.backend.kubernetes)
+
+
+def _deciders(settings: Settings) -> tuple[Policy, Hooks]:
+    if settings.backend.kind not in BUILT_IN_BACKENDS:
+        refuse_unsupported(settings, make_backend(settings.backend, directories(settings.data_dir)))
+    hooks = Hooks(settings.policy, SystemClock())
+    hooks.load()
+    return Policy.of(settings, this_machine() if settings.backend.kind == "local" else None), hooks
 
 
 def _outcome(settings: Settings, resolved: Resolved) -> Outcome:
