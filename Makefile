@@ -40,7 +40,8 @@ test: $(READY) ## all tests; those that need a service come last and say why whe
 
 chaos: $(READY) ## 500 kills at random points, then every property on 10,000 examples
 	$(BIN)/python -m tests.chaos --backend fake --kills 200
-	$(BIN)/python -m tests.chaos --backend local --kills 300
+	$(BIN)/python -m tests.chaos --backend local --kills 260
+	$(BIN)/python -m tests.chaos --backend servers --kills 40
 	HYPOTHESIS_PROFILE=chaos $(PYTEST) -m "not real" $(PROPERTIES)
 
 bench: $(READY) ## ours and dask-gateway side by side: one table, bench/latest.json

@@ -236,7 +236,10 @@ class AsyncGateway:
 
     async def change_lease(self, cluster_name: str, change: LeaseChange) -> ClusterView:
         """Keep a cluster although it is idle or alone, make its life longer, or say that we are there."""
-        return read(ClusterView, await self._connection.send("POST", _path(cluster_name, "lease"), body=asdict(change)))
+        path, body = _path(cluster_name, "lease"), asdict(change)
+        # An extension counts from the end that there is: twice is not the same as once.
+        once = change.extend_s is not None
+        return read(ClusterView, await self._connection.send("POST", path, body=body, repeatable=not once))
 
     async def stop_cluster(self, cluster_name: str) -> None:
         """Ask a cluster to end; does not wait for it. Ended already is success."""
