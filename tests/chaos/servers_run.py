@@ -235,7 +235,7 @@ class ServersRun:
         killed_at = time.monotonic()
         if victim == "all servers":  # nobody is there to take over
             await asyncio.gather(*(server.start() for server in struck))
-            struck = []
+            struck, killed_at = [], time.monotonic()
         if victim != "database":
             await self._until_taken_over(killed_at)
         async with asyncio.timeout(PATIENCE_S):
@@ -284,13 +284,13 @@ class ServersRun:
         """Each cluster has a holder that lives, ten seconds after a death at the latest."""
         living = sum(server.lives for server in self._servers)
         while True:
-            passed_s = time.monotonic() - killed_at
             orphans, replicas = await self._orphans()
+            passed_s = time.monotonic() - killed_at
+            late = f"{orphans} have no server {passed_s:.1f} s after the kill; {replicas} of {living} servers are there"
+            assert passed_s < TAKEN_OVER_WITHIN_S, late
             if not orphans and replicas == living:
                 self._longest_s = max(self._longest_s, passed_s)
                 return
-            late = f"{orphans} have no server {passed_s:.1f} s after the kill; {replicas} of {living} servers are there"
-            assert passed_s < TAKEN_OVER_WITHIN_S, late
             await asyncio.sleep(0.1)
 
     async def _orphans(self) -> tuple[list[str], int]:

@@ -78,7 +78,7 @@ def test_every_section_can_be_set(tmp_path: Path) -> None:
             ["would end the clusters of all servers"],
         ),
         ("on_stop: maybe", 1, ["on_stop must be one of 'stop_clusters', 'keep_clusters'", 'got "maybe"']),
-        ("listen:", 1, ["listen must be keys with values; got null"]),
+        ("listen:", 1, ["listen must be keys with values, out of address, port, prefix", "got null"]),
         ("options:\n  environment:\n    allowed:\n    - /opt\n    - 3", 5, ["allowed.1 must be text", "got 3"]),
         ("options:\n  worker_cores: {default: 1, minimum: 2}", 2, ["must keep minimum <= default <= maximum"]),
         ("listen:\n  tls_key: nowhere.pem", 2, ["there is no file /etc/sluice/nowhere.pem"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def show_sample(
-    settings: Settings, user: str, groups: tuple[str, ...], given: Mapping[str, Any], as_json: bool
+    settings: Settings, file: Path, user: str, groups: tuple[str, ...], given: Mapping[str, Any], as_json: bool
 ) -> None:
     """Print it; ends with an error where the user's choice is refused."""
     from ..server.policy.sample import caller_of, sample
@@ -35,7 +36,10 @@ def show_sample(
     else:
         _show(found)
     if found.outcome.refused:
-        raise Exit(f"{user} would be refused: {found.outcome.refused}", USAGE)
+        from ..server.settings import where
+
+        place = f"{where(file, found.outcome.place)}: " if found.outcome.place else ""
+        raise Exit(f"{place}{user} would be refused: {found.outcome.refused}", USAGE)
 
 
 def _show(found: Sample) -> None:

@@ -174,6 +174,8 @@ class PlanView:
     backend: Mapping[str, Any]
     values: tuple[PlanValue, ...]
     notes: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
+    """Limits and budgets that the cluster is under, each with the keys that set it."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ def summary(plan: PlanView) -> list[tuple[str, str]]:
         ("environment", plan.environment),
         ("idle", f"stopped after {span(plan.idle_s)} without work" if plan.idle_s else "never stopped for that"),
         ("age", f"stopped when {span(plan.age_s)} old" if plan.age_s else ""),
+        *(("limit", limit) for limit in plan.limits),
         ("start", f"scheduler within {span(plan.scheduler_start_s)}, worker within {span(plan.worker_start_s)}"),
     ]
     return [(word, value) for word, value in pairs if value]

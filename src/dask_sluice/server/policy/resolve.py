@@ -5,7 +5,7 @@ Pure. Hooks are asked beforehand (`hooks.py`); what they said comes in as argume
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,9 @@ from ...wire.api import LeaseRequest, PlanValue, PlanView, SizeView
 from ...wire.errors import OptionInvalid, RequestInvalid
 from ...wire.options import MASK, Option
 from ..backends.protocol import Size
+from ..budgets import Budgets
 from ..leases import terms
+from ..ledger import charged_group
 from ..limits import LimitBook
 from ..memory import parse_memory, shown
 from ..model import Caller, ClusterSpec, Prices
@@ -31,6 +33,8 @@ from .sizes import invalid, number, size_of, text
 
 AS_SET = LeaseRequest()
 """A lease in which the administrator's settings decide everything."""
+LEAST_FOR_A_SCHEDULER = 512 * 2**20
+"""Sites that gave 128 MB, dask-gateway's default, all raised it (deployments.md, d.13)."""
 MANY_CORES = 64
 """What a backend of more than one machine is taken to have, where nothing else bounds a cluster."""
 
@@ -58,6 +62,7 @@ class Policy:
         profiles: Mapping[str, Profile] | None = None,
         rules: PolicySettings | None = None,
         prices: Prices | None = None,
+        budgets: Budgets | None = None,
     ) -> None:
         self.rules = rules or PolicySettings()
         self._profiles = profiles or {}
@@ -69,6 +74,7 @@ class Policy:
         self._timeouts = timeouts or Timeouts()
         self._leases = leases or Leases()
         self._prices = prices or Prices()
+        self._budgets = budgets
 
     @classmethod
     def of(cls, settings: Settings, machine: Machine | None) -> Policy:
@@ -82,6 +88,7 @@ class Policy:
             profiles=settings.profiles,
             rules=settings.policy,
             prices=Prices(**settings.usage.prices.model_dump()),
+            budgets=Budgets(settings.usage),
         )
 
     @property
@@ -131,6 +138,7 @@ class Policy:
         merged = merge([*self._built_in(), *layers(caller, name, offered, chosen, self.rules, hook, asking)])
         scheduler, worker = size_of(merged, "scheduler"), size_of(merged, "worker")
         most, most_by, notes = self._most_workers(caller, scheduler, worker, merged)
+        notes += _too_little(scheduler, merged.source("scheduler", "memory"))
         variables = dict(merged.get("variables") or {})
         spec = ClusterSpec(
             name=name,
@@ -153,7 +161,13 @@ class Policy:
             backend=_overlay(merged),
         )
         secret = {k: v.get_secret_value() for k, v in variables.items() if isinstance(v, SecretStr)}
-        return Resolved(spec, secret, _plan(spec, secret, merged, notes))
+        return Resolved(spec, secret, replace(_plan(spec, secret, merged, notes), limits=tuple(self._told(spec))))
+
+    def _told(self, spec: ClusterSpec) -> Iterator[str]:
+        """Limits and budgets that the cluster is under."""
+        yield from self.limits.told(spec.owner, spec.groups, self._many_workers)
+        for budget in self._budgets.of(spec.owner, charged_group(spec)) if self._budgets else ():
+            yield f"budget of {budget.scope}: {budget.amount:g} {budget.unit} each {budget.period} ({budget.set_by})"
 
     def _built_in(self) -> Sequence[Layer]:
         times = self._timeouts
@@ -181,6 +195,14 @@ class Policy:
         if image and (wrong := wrong_with_image(image, self.rules.images)):
             raise _blame(merged, key, wrong)
         return image
+
+
+def _too_little(scheduler: Size, source: str) -> Iterator[str]:
+    if 0 < scheduler.memory_bytes < LEAST_FOR_A_SCHEDULER:
+        yield (
+            f"the scheduler may use {shown(scheduler.memory_bytes)} ({source}) and takes about 100 MiB before there is "
+            "any work: many workers or tasks end it, out of memory; 1 GiB or more is usual"
+        )
 
 
 def _environment(merged: Merged) -> str:
@@ -212,6 +234,8 @@ def _plan(spec: ClusterSpec, secret: Mapping[str, str], merged: Merged, notes: S
         if path[-1] != "threads" and path != ("max_workers",) and value != {}
     ]
     values.append(PlanValue("max_workers", spec.max_workers, spec.max_workers_by))
+    if spec.lease.absent_s:
+        values.append(PlanValue("absent_s", spec.lease.absent_s, "leases.absent"))
     for process, size in (("worker", spec.worker), ("scheduler", spec.scheduler)):
         asked = merged.get(process, "threads")
         source = merged.source(process, "threads") if asked else f"one for each whole core of {process}.cores"
@@ -248,8 +272,8 @@ def _told(path: tuple[str, ...], value: Any) -> Any:
 
 
 def _order(key: str) -> tuple[int, str]:
-    heads = ("worker", "scheduler", "image", "scheduler_image", "environment", "max_workers", "idle_s", "age_s",
-             "scheduler_start_s", "worker_start_s", "variables")  # fmt: skip
+    heads = ("worker", "scheduler", "image", "scheduler_image", "environment", "max_workers", "idle_s", "absent_s",
+             "age_s", "scheduler_start_s", "worker_start_s", "variables")  # fmt: skip
     head = key.partition(".")[0]
     return (heads.index(head) if head in heads else len(heads), key)
 
