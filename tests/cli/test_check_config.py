@@ -97,7 +97,7 @@ def test_what_cannot_be_imported_is_found_with_its_line(
         ("limits:\n  user:\n    cores: 4\npolicy:\n  everyone: {worker: {cores: 9}}", "line 3: REFUSED a "
          "scheduler and one worker of this size would need 10 cores"),
         ("profiles:\n  p:\n    max_workers: '{options.worker_cores - 1}'", "line 3: REFUSED max_workers"),
-        ("options:\n  n: {type: int, default: 0, sets: {worker: {cores: '{options.n}'}}}", "line 2: REFUSED worker.cores"),
+        ("options:\n  n: {type: int, default: 0, sets: {worker: {cores: '{options.n}'}}}", "line 2: REFUSED worker"),
     ],
 )  # fmt: skip
 def test_what_only_shows_for_a_user_has_its_line_too(tmp_path: Path, text: str, words: str) -> None:
