@@ -195,12 +195,13 @@ class ServersRun:
             await self._clear_away()
 
     async def _begin(self) -> None:
-        ports = [_free_port() for _ in range(SERVERS)]
+        ports = [free_port() for _ in range(SERVERS)]
         self._balancer = Balancer(ports)
         await self._balancer.start()
+        public_port = self._balancer.port
         for number, port in enumerate(ports):
             server = Replica(self._directory / f"server-{number}", port=port)
-            server.document = self._settings(server, port)
+            server.document = settings_of(server, port, self._database, self._directory / "shared", public_port)
             self._servers.append(server)
         await asyncio.gather(*(server.start() for server in self._servers))
         self._store = Store(self._database)
@@ -208,19 +209,6 @@ class ServersRun:
         self._person = Person(f"http://127.0.0.1:{self._balancer.port}")
         await self._person.settle_in()
         await self._rest()
-
-    def _settings(self, server: Replica, port: int) -> dict[str, Any]:
-        address = f"http://127.0.0.1:{self._balancer.port}"
-        return {
-            "data_dir": str(server.data_dir),
-            "listen": {"port": port, "public_url": address},
-            "database": {"url": self._database.set(drivername="postgresql").render_as_string()},
-            "authenticator": {"kind": "basic", "basic": {"password": "chaos"}},
-            "backend": {
-                "kind": "tests.chaos.shared_processes:SharedProcesses",
-                "settings": {"directory": str(self._directory / "shared")},
-            },
-        }
 
     # -- rounds
 
@@ -287,7 +275,7 @@ class ServersRun:
             orphans, replicas = await self._orphans()
             passed_s = time.monotonic() - killed_at
             late = f"{orphans} have no server {passed_s:.1f} s after the kill; {replicas} of {living} servers are there"
-            assert passed_s < TAKEN_OVER_WITHIN_S, late
+            assert passed_s < TAKEN_OVER_WITHIN_S * _overload(), late
             if not orphans and replicas == living:
                 self._longest_s = max(self._longest_s, passed_s)
                 return
@@ -374,12 +362,36 @@ class ServersRun:
         await self._balancer.close()
         for place in (self._directory / "shared" / "jobs").glob("*/*"):
             await shared_processes.end(place)
-        for pid in process_ids():
-            for server in self._servers:
-                if pid != os.getpid() and _is_proxy_of(pid, server.data_dir):
-                    os.kill(pid, signal.SIGKILL)
+        for server in self._servers:
+            end_proxies(server.data_dir)
         self._postgresql.close()
         assert not [line for server in self._servers for line in leftovers(server.data_dir)]
+
+
+def settings_of(server: Replica, port: int, database: URL, shared: Path, public_port: int) -> dict[str, Any]:
+    """A server on this database, with jobs in this directory, reached through this port. Everybody logs in by `chaos`."""
+    return {
+        "data_dir": str(server.data_dir),
+        "listen": {"port": port, "public_url": f"http://127.0.0.1:{public_port}"},
+        "database": {"url": database.set(drivername="postgresql").render_as_string()},
+        "authenticator": {"kind": "basic", "basic": {"password": "chaos"}},
+        "backend": {
+            "kind": "tests.chaos.shared_processes:SharedProcesses",
+            "settings": {"directory": str(shared)},
+        },
+    }
+
+
+def _overload() -> float:
+    """How many times as long everything may take here: 1 on a machine that has not more to do than twice its cores."""
+    return max(1.0, os.getloadavg()[0] / (2 * (os.cpu_count() or 1)))
+
+
+def end_proxies(data_dir: Path) -> None:
+    """They outlive their server."""
+    for pid in process_ids():
+        if pid != os.getpid() and _is_proxy_of(pid, data_dir):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _is_proxy_of(pid: int, data_dir: Path) -> bool:
@@ -388,6 +400,6 @@ def _is_proxy_of(pid: int, data_dir: Path) -> bool:
     return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as found:
         return int(found.getsockname()[1])
