@@ -369,7 +369,7 @@ class ServersRun:
 
 
 def settings_of(server: Replica, port: int, database: URL, shared: Path, public_port: int) -> dict[str, Any]:
-    """A server on this database, with jobs in this directory, reached through this port. Everybody logs in by `chaos`."""
+    """A server on this database, with jobs in this directory, reached through this port. All log in by `chaos`."""
     return {
         "data_dir": str(server.data_dir),
         "listen": {"port": port, "public_url": f"http://127.0.0.1:{public_port}"},

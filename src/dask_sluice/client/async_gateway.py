@@ -46,8 +46,8 @@ from .plan import Plan
 from .progress import Progress
 from .reports import ClusterReport
 
-WAIT_S = 20.0
-"""How long one waiting request is held; shorter than the patience of proxies on the way."""
+WAIT_S = 10.0
+"""How long one waiting request is held; shorter than the patience of proxies on the way, which for some is 15 s."""
 UNDO_S = 2.0
 """How long a create that was given up waits for the server, to undo it."""
 When = str | date

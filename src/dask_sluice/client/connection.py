@@ -25,7 +25,7 @@ TRIES = 6
 """With the pauses between them at least six seconds, in which a load balancer may send us to a server that is gone."""
 LONGEST_PAUSE_S = 10.0
 STREAM_QUIET_S = 60.0
-"""A server's stream says at least every 15 s that it is still there."""
+"""A server's stream says at least every 10 s that it is still there."""
 TIMEOUT = httpx.Timeout(30.0, connect=10.0, read=60.0)
 
 
