@@ -96,6 +96,7 @@ def test_every_section_can_be_set(tmp_path: Path) -> None:
         ("usage:\n  budgets:\n    per_user: {amuont: 1, amount: 1}", 3, ["unknown key 'amuont'", "mean 'amount'?"]),
         ("usage:\n  budgets:\n    users:\n      ada: {}", 4, ["usage.budgets.users.ada.amount is missing"]),
         ("usage:\n  budgets:\n    groups: {maths: {amount: 1, period: year}}", 3, ["'day', 'week', 'month'"]),
+        ("usage:\n  budgets:\n    ada: {amount: 1}", 3, ["unknown key 'ada'", "it belongs under 'users' or 'groups'"]),
         ("usage:\n  budgets: {drain_at: 0.9}", 2, ["usage.budgets.drain_at must be a number, at least 1; got 0.9"]),
         ("metrics: {token: short}", 1, ["metrics.token must be text of at least 16 characters or null"]),
         ("usage:\n  budgets: {warn_at: 80}", 2, ["usage.budgets.warn_at must be", "at most 1; got 80"]),

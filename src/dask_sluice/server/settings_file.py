@@ -147,6 +147,8 @@ def _unknown(place: Place, under: int) -> str:
     meant = f" Did you mean {near[0]!r}?" if near else ""
     if not near and (elsewhere := places_of(name)):
         meant = f" It belongs under {' or '.join(repr(each) for each in elsewhere[:3])}."
+    if not meant and (named := [key for key in ("users", "groups") if key in known]):
+        meant = f" If it is a name, it belongs under {' or '.join(repr(key) for key in named)}."
     section = ".".join(str(part) for part in place[under:-1])
     where = f" in {section}" if section else ""
     return f"unknown key {name!r}{where}.{meant} Known{where}: {', '.join(known)}."
