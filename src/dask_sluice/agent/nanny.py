@@ -20,6 +20,7 @@ from distributed import Nanny, Worker
 from distributed.core import Status
 from tornado.ioloop import PeriodicCallback
 
+from ..wire.durations import span
 from ..wire.launch import WorkerLaunch
 from ..wire.reasons import Reason, ReasonCode
 from .restarts import Memory, how_it_ended, may_restart, out_of_memory
@@ -108,7 +109,7 @@ class WatchedNanny(Nanny):
         if self.stopping or self.status != Status.running:
             return
         if exit_code == 0 and not await self._scheduler_answers():
-            await self._give_up(ReasonCode.WORKER_LOST, how=f"its scheduler was silent for {SCHEDULER_GONE_S:g} s")
+            await self._give_up(ReasonCode.WORKER_LOST, how=f"its scheduler was silent for {span(SCHEDULER_GONE_S)}")
             return
         memory = self._memory_at_end(exit_code)
         how = how_it_ended(exit_code, memory)

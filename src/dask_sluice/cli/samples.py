@@ -11,6 +11,7 @@ import click
 from rich.text import Text
 
 from ..wire import plans as words
+from ..wire.durations import span
 from . import output, plans
 from .exits import FAILED, USAGE, Exit
 
@@ -62,5 +63,5 @@ def _row(name: str, outcome: Outcome) -> list[str | Text]:
         return [name, Text(outcome.refused, style="yellow"), "", "", ""]
     plan = outcome.plan
     fits = ", ".join(f"{count} on {node}" for node, count in (outcome.fits or {}).items())
-    idle = words.span(plan.idle_s) if plan.idle_s else "never"
+    idle = span(plan.idle_s) if plan.idle_s else "never"
     return [name, words.size_in_words(plan.worker), f"at most {plan.max_workers}", idle, fits]

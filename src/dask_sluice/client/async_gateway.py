@@ -33,6 +33,7 @@ from ..wire.api import (
     WorkerView,
     read,
 )
+from ..wire.durations import span
 from ..wire.errors import SluiceError
 from ..wire.names import API_ROOT, IDEMPOTENCY_HEADER
 from ..wire.options import Option, OptionType, check_options
@@ -198,7 +199,7 @@ class AsyncGateway:
                 view = await asyncio.wait_for(self.wait(view.name, view.version), left)
             except asyncio.TimeoutError:
                 raise StartTimedOut(
-                    f"cluster {view.name} was not running after {timeout:g} s: {view.reason.sentence}",
+                    f"cluster {view.name} was not running after {span(timeout or 0)}: {view.reason.sentence}",
                     hint=view.reason.hint,
                 ) from None
         if view.state is not ClusterState.RUNNING:

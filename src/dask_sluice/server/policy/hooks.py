@@ -20,6 +20,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from ...wire.api import LeaseRequest
+from ...wire.durations import span
 from ...wire.errors import BackendUnavailable, RequestInvalid, ServerError, SluiceError
 from ..clock import Clock
 from ..model import Caller
@@ -127,7 +128,7 @@ class Hooks:
             if answer.done() and not answer.cancelled():
                 raise _told(key, error) from error
             raise BackendUnavailable(
-                f"the site's {key} did not answer within {self._rules.hook_timeout_s:g} s",
+                f"the site's {key} did not answer within {span(self._rules.hook_timeout_s)}",
                 hint="Try again; if it happens again, tell the administrator.",
                 retry_after_s=5,
                 details={"hook": key},
