@@ -16,7 +16,7 @@ from typing import Any
 
 from dask_sluice.server import facts, wishes
 from dask_sluice.server.backends.protocol import Handle, JobKind, JobState, Seen, Size
-from dask_sluice.server.decision import Change, Decision, Fact, Rules, Submit, plain
+from dask_sluice.server.decision import Change, Decision, Fact, Remove, Rules, Submit, plain
 from dask_sluice.server.ledger import GIB
 from dask_sluice.server.model import (
     AgentHello,
@@ -233,7 +233,7 @@ class Month:
             if action.job_id not in site.jobs and action.job_id not in site.submitting:
                 site.submitting.add(action.job_id)
                 self._soon(20, partial(self._is_submitted, name, action.job_id))
-        elif action.job_id not in site.removing:
+        elif isinstance(action, Remove) and action.job_id not in site.removing:
             site.removing.add(action.job_id)
             self._soon(10, partial(self._is_removed, name, action.job_id))
 

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from dask_sluice.server import facts, wishes
 from dask_sluice.server.backends.protocol import Handle, JobKind, JobState, Seen, Size
-from dask_sluice.server.decision import Decision, Fact, Remove, Rules, Submit, plain
+from dask_sluice.server.decision import Decision, Fact, ReadLog, Remove, Rules, Submit, plain
 from dask_sluice.server.model import (
     AgentHello,
     AgentReport,
@@ -66,9 +66,11 @@ def new_record() -> ClusterRecord:
 class Outside:
     """What is out there, as a cooperative world would have it."""
 
-    running: dict[str, str] = field(default_factory=dict)  # job id -> state: queued, running, ended
+    running: dict[str, str] = field(default_factory=dict)  # job id -> state: queued, full, running, ended
     submitting: set[str] = field(default_factory=set)
     removing: set[str] = field(default_factory=set)
+    reading: set[str] = field(default_factory=set)
+    read: dict[str, str] = field(default_factory=dict)
     linked: bool = False
     connected: set[str] = field(default_factory=set)
     retired: set[str] = field(default_factory=set)
@@ -87,6 +89,8 @@ def worker_of(job_id: str) -> str:
 def look(job_id: str, state: str) -> Seen:
     if state == "ended":
         return Seen(job_id, JobState.ENDED, exit_code=1, log_tail="it fell over")
+    if state == "full":
+        return Seen(job_id, JobState.PENDING, reason=plain(ReasonCode.NO_CAPACITY, message="all machines are full"))
     return Seen(job_id, JobState.RUNNING if state == "running" else JobState.PENDING, host="127.0.0.1")
 
 
@@ -120,6 +124,7 @@ class Life(RuleBasedStateMachine):
             hello=AgentHello(8786, 8787) if self.out.linked else None,
             report=report if self.out.linked else None,
             unlinked_since=None if self.out.linked else 0.0,
+            log_tails=dict(self.out.read),
         )
 
     def step(self, *what: Fact) -> Decision:
@@ -133,6 +138,8 @@ class Life(RuleBasedStateMachine):
             if isinstance(action, Submit):
                 if action.job_id not in self.out.running:
                     self.out.submitting.add(action.job_id)
+            elif isinstance(action, ReadLog):
+                self.out.reading.add(action.job_id)
             else:
                 self.out.removing.add(action.job_id)
         self.decision = decision
@@ -211,7 +218,7 @@ class Life(RuleBasedStateMachine):
         self.step()
 
     @precondition(lambda self: self.out.submitting)
-    @rule(data=st.data(), state=st.sampled_from(["queued", "running"]))
+    @rule(data=st.data(), state=st.sampled_from(["queued", "full", "running"]))
     def submit_gives_a_handle(self, data: st.DataObject, state: str) -> None:
         job_id = data.draw(st.sampled_from(sorted(self.out.submitting)))
         self.out.running[job_id] = state
@@ -246,6 +253,13 @@ class Life(RuleBasedStateMachine):
         self.out.connected.discard(worker_of(job_id))
         self.out.linked = self.out.linked and job_id != SCHEDULER
         self.step(partial(facts.job_removed, job_id=job_id))
+
+    @precondition(lambda self: self.out.reading)
+    @rule()
+    def log_is_read(self) -> None:
+        self.out.read |= dict.fromkeys(self.out.reading, "it is at something")
+        self.out.reading.clear()
+        self.step()
 
     @rule(linked=st.booleans())
     def link_changes(self, linked: bool) -> None:

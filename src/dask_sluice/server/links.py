@@ -11,13 +11,13 @@ import asyncio
 import hmac
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
 from ..wire.errors import AuthenticationRequired, BackendUnavailable, ClusterNotFound
-from ..wire.reasons import ReasonCode
+from ..wire.reasons import WORTH_A_WARNING, ReasonCode
 from ..wire.states import ClusterState, WorkerState
 from . import facts
 from .about import now_about
@@ -70,7 +70,7 @@ class _Link:
     wanted: int | None = None
     retiring: frozenset[str] = frozenset()
     stopped: bool = False
-    noticed: Sequence[str] = ()
+    noticed: frozenset[str] = frozenset()
     events: int = 0
 
     def post(self, message: Mapping[str, Any] | None) -> None:
@@ -229,21 +229,28 @@ def outstanding(link: _Link, record: ClusterRecord) -> list[Mapping[str, Any]]:
         messages.append({"op": "retire", "names": sorted(news), "count": 0})
     link.retiring |= retiring
     notices = _notices(record)
-    messages += [{"op": "warn", "message": each} for each in notices if each not in link.noticed]
-    link.noticed = notices
+    messages += [{"op": "warn", "message": said} for about, said in notices.items() if about not in link.noticed]
+    link.noticed = frozenset(notices)
     if record.state is ClusterState.STOPPING and wanted.stop is not None and not link.stopped:
         link.stopped = True
         messages.append({"op": "stop", "reason": wanted.stop.sentence})
     return messages
 
 
-def _notices(record: ClusterRecord) -> list[str]:
-    """What whoever is connected should know, while it holds."""
-    lease, budget = record.lease.notice, budget_notice(record.budget)
-    return [
-        *([f"cluster {record.name} {lease.sentence}"] if lease else ()),
-        *([f"cluster {record.name}: {budget.sentence}"] if budget else ()),
-    ]
+def _notices(record: ClusterRecord) -> dict[str, str]:
+    """What whoever is connected should know, while it holds: what it is about, and the sentence.
+
+    That a number in a sentence about waiting has changed is no news.
+    """
+    lease, budget, reason = record.lease.notice, budget_notice(record.budget), record.reason
+    said: dict[str, str] = {}
+    if lease:
+        said[lease.sentence] = f"cluster {record.name} {lease.sentence}"
+    if budget:
+        said[budget.sentence] = f"cluster {record.name}: {budget.sentence}"
+    if record.state is ClusterState.RUNNING and reason.code in WORTH_A_WARNING:
+        said[str(reason.code)] = f"cluster {record.name}: {reason.sentence}"
+    return said
 
 
 def read_hello(message: Mapping[str, Any], name: str) -> AgentHello:

@@ -212,9 +212,9 @@ class ClusterRecord:
 
     @property
     def phase(self) -> str:
-        """Where a starting cluster is: queued, scheduler_starting, connecting; empty in other states."""
+        """Where a starting cluster is: queued, submitting, scheduler_starting, connecting; empty in other states."""
         if self.state is ClusterState.PENDING:
-            return "queued"
+            return "submitting" if self.grant.scheduler else "queued"
         if self.state is not ClusterState.STARTING:
             return ""
         return "scheduler_starting" if self.scheduler.job.running_at is None else "connecting"
@@ -260,6 +260,8 @@ class Observation:
     jobs: Mapping[str, Seen] = field(default_factory=dict)
     submitting: frozenset[str] = frozenset()
     """Jobs whose submit has begun and not ended: more handles may come."""
+    log_tails: Mapping[str, str] = field(default_factory=dict)
+    """The end of what a job wrote, by job id, where reconcile asked for it; empty where there is nothing to read."""
     hello: AgentHello | None = None
     """Set while the agent is linked."""
     report: AgentReport | None = None

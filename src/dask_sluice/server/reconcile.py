@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..wire.reasons import Reason, ReasonCode, last_lines
+from ..wire.durations import span
+from ..wire.reasons import Reason, ReasonCode
 from ..wire.states import ClusterState, WorkerState
-from .backends.protocol import JobState
+from .backends.protocol import JobState, Seen
 from .decision import Decision, Draft, Fact, Remove, Rules, Submit, plain
-from .endings import closed_by_client, why_scheduler_ended
+from .endings import closed_by_client, lines_of_living, why_scheduler_ended
 from .model import ClusterRecord, Observation, WorkerRecord
 from .reconcile_budget import end_if_overspent
 from .reconcile_lease import end_if_lease_is_over, see_clients
@@ -56,6 +57,8 @@ def _see_scheduler(draft: Draft) -> None:
         state = draft.record.state
         draft.end(why_scheduler_ended(state, look), failed=not closed_by_client(state, look))
         return
+    if look.state is JobState.PENDING and draft.record.state is ClusterState.STARTING:
+        _see_waiting(draft, look)
     if look.host and look.host != scheduler.host:
         draft.set_scheduler(host=look.host)
     if look.state is JobState.RUNNING and scheduler.job.running_at is None:
@@ -64,6 +67,17 @@ def _see_scheduler(draft: Draft) -> None:
             reason = Reason(ReasonCode.SCHEDULER_CONNECTING)
             draft.set(reason=reason)
             draft.tell("scheduler", "scheduler", reason)
+
+
+def _see_waiting(draft: Draft, look: Seen) -> None:
+    """The backend says why it does not start the scheduler yet; told once for each cause."""
+    before, reason = draft.record.reason, look.reason or Reason(ReasonCode.SCHEDULER_STARTING)
+    if look.reason is None and before.code is ReasonCode.BACKEND_UNAVAILABLE:
+        return
+    if reason != before:
+        draft.set(reason=reason)
+    if look.reason is not None and reason.code is not before.code:
+        draft.tell("scheduler", "scheduler", reason)
 
 
 def _see_link(draft: Draft) -> None:
@@ -107,7 +121,7 @@ def _end_if_due(draft: Draft) -> None:
         end_if_lease_is_over(draft)
         since = draft.seen.unlinked_since
         if since is not None and draft.passed(since + draft.rules.link_limit_s):
-            how = f"it has not been in touch for {draft.rules.link_limit_s:g} s"
+            how = f"it has not been in touch for {span(draft.rules.link_limit_s)}"
             draft.end(plain(ReasonCode.SCHEDULER_ENDED, how=how), failed=True)
 
 
@@ -122,8 +136,7 @@ def _end_if_start_takes_too_long(draft: Draft) -> None:
     # A server that was away neither started it nor could hear it: that time does not count.
     since = max(since, draft.seen.unlinked_since or 0.0)
     limit_s = record.spec.start_timeout_s
-    if draft.passed(since + limit_s):
-        lines = last_lines(look.log_tail) if look else ""
+    if draft.passed(since + limit_s) and (lines := lines_of_living(draft, job, since + limit_s)) is not None:
         reason = plain(ReasonCode.SCHEDULER_START_TIMEOUT, limit_s=limit_s, phase=record.phase, last_lines=lines)
         draft.end(reason, failed=True)
 
@@ -137,8 +150,18 @@ def _take_step(draft: Draft) -> None:
         stop_workers(draft)
     elif record.state is ClusterState.PENDING and record.grant.scheduler:
         draft.act(Submit(record.scheduler.job.job_id))
+        _tell_of_a_long_submit(draft)
     elif record.state is ClusterState.RUNNING:
         scale_workers(draft)
+
+
+def _tell_of_a_long_submit(draft: Draft) -> None:
+    record = draft.record
+    since = record.granted_at or record.created_at
+    if record.reason.code is ReasonCode.CREATED and draft.passed(since + draft.rules.silent_s):
+        reason = Reason(ReasonCode.SCHEDULER_SUBMITTING)
+        draft.set(reason=reason)
+        draft.tell("scheduler", "scheduler", reason)
 
 
 def _remove_jobs(draft: Draft) -> None:

@@ -62,7 +62,7 @@ class ClusterView:
     """One cluster, for its owner or an administrator.
 
     `version` grows with every change; `wait` takes it. `phase` is where a starting cluster is:
-    queued, scheduler_starting, connecting, or empty. Paths are relative to the server's address.
+    queued, submitting, scheduler_starting, connecting, or empty. Paths are relative to the server's address.
     """
 
     name: str
@@ -110,6 +110,7 @@ class EventView:
     code: str
     sentence: str
     details: Mapping[str, Any] = field(default_factory=dict)
+    hint: str = ""
 
 
 @dataclass(frozen=True)

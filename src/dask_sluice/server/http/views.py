@@ -86,6 +86,7 @@ def event_view(event: Event) -> EventView:
         code=str(event.reason.code),
         sentence=event.reason.sentence,
         details=dict(event.reason.details),
+        hint=event.reason.hint,
     )
 
 
