@@ -16,6 +16,7 @@ from dask_sluice.server import facts, wishes
 from dask_sluice.server.backends.protocol import Handle, JobKind, JobState, Seen, Size
 from dask_sluice.server.decision import Decision, Fact, ReadLog, Remove, Rules, Submit, plain
 from dask_sluice.server.model import (
+    DEFAULT_GROUP,
     AgentHello,
     AgentReport,
     ClusterRecord,
@@ -26,6 +27,7 @@ from dask_sluice.server.model import (
     Observation,
     SchedulerRecord,
     Wanted,
+    WorkerGroup,
     WorkerLoad,
 )
 from dask_sluice.server.reconcile import reconcile
@@ -40,7 +42,7 @@ SPEC = ClusterSpec(
     options={},
     environment="",
     scheduler=Size(1, 0, 1),
-    worker=Size(1, 0, 1),
+    worker_groups=(WorkerGroup(DEFAULT_GROUP, Size(1, 0, 1)),),
     max_workers=MAX_WORKERS,
     start_timeout_s=60,
     worker_start_timeout_s=60,

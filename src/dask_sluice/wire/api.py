@@ -96,6 +96,8 @@ class WorkerView:
     created_at: float
     ended_at: Optional[float]
     restarts: int = 0
+    group: str = "default"
+    """The group of workers that it belongs to."""
 
 
 @dataclass(frozen=True)

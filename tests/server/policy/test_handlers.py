@@ -32,7 +32,8 @@ def outcome(settings: Settings, case: dict[str, Any]) -> dict[str, Any]:
     except SluiceError as error:
         return {**case, "refused": error.message}
     spec = {key: value for key, value in asdict(result.spec).items() if value not in ("", {}, ())}
-    del spec["name"], spec["prices"]  # no handler decides these
+    spec["worker"] = asdict(result.spec.worker)
+    del spec["name"], spec["prices"], spec["worker_groups"]  # no handler decides these
     secrets = {"secret_variables": sorted(result.secret_variables)} if result.secret_variables else {}
     return {**case, "gets": {**spec, "groups": list(caller.groups), **secrets}}
 

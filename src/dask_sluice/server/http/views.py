@@ -72,6 +72,7 @@ def worker_view(record: WorkerRecord) -> WorkerView:
         created_at=record.created_at,
         ended_at=record.ended_at,
         restarts=record.restarts,
+        group=record.group,
     )
 
 

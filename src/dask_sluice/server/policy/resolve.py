@@ -20,7 +20,7 @@ from ..leases import terms
 from ..ledger import charged_group
 from ..limits import LimitBook
 from ..memory import parse_memory, shown
-from ..model import Caller, ClusterSpec, Prices
+from ..model import DEFAULT_GROUP, Caller, ClusterSpec, Prices, WorkerGroup
 from ..settings_leases import Leases
 from ..settings_limits import Limits
 from ..settings_policy import OptionSettings, PolicySettings, Profile, Setup
@@ -146,7 +146,7 @@ class Policy:
             options=chosen.shown,
             environment=_environment(merged),
             scheduler=scheduler,
-            worker=worker,
+            worker_groups=(WorkerGroup(DEFAULT_GROUP, worker),),
             max_workers=most,
             max_workers_by=most_by,
             start_timeout_s=number(merged, "scheduler_start_s", above=0),
