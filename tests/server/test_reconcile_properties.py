@@ -31,6 +31,7 @@ from dask_sluice.server.model import (
     WorkerLoad,
 )
 from dask_sluice.server.reconcile import reconcile
+from dask_sluice.server.reconcile_workers import LIVING
 from dask_sluice.wire.reasons import Reason, ReasonCode
 from dask_sluice.wire.states import CLUSTER_CHANGES, WORKER_CHANGES, ClusterState, WorkerState
 
@@ -49,6 +50,7 @@ SPEC = ClusterSpec(
     lease=LeaseTerms(idle_s=600, absent_s=900, age_s=5000),
 )
 SCHEDULER = "ada-1-scheduler"
+NO_ENDS = (ReasonCode.CREATED, ReasonCode.RUNNING, ReasonCode.WORKER_STARTING, ReasonCode.WORKER_CONNECTED)
 ROOM = partial(facts.granted, grant=Grant(True, MAX_WORKERS))
 
 
@@ -132,9 +134,10 @@ class Life(RuleBasedStateMachine):
     def step(self, *what: Fact) -> Decision:
         before = self.record
         decision = reconcile(before, self.observation(), self.now, self.rules_of_reconcile, what)
-        self.check_edges(before, decision)
-        self.check_stopped_starts_nothing(before, decision)
-        self.check_nothing_starts_without_room(before, decision)
+        self.no_state_changes_without_its_event(before, decision)
+        self.a_stopped_cluster_starts_nothing(before, decision)
+        self.nothing_starts_without_room(before, decision)
+        self.never_removes_more_than_asked(before, decision)
         self.record = decision.record
         for action in decision.actions:
             if isinstance(action, Submit):
@@ -147,7 +150,7 @@ class Life(RuleBasedStateMachine):
         self.decision = decision
         return decision
 
-    def check_edges(self, before: ClusterRecord, decision: Decision) -> None:
+    def no_state_changes_without_its_event(self, before: ClusterRecord, decision: Decision) -> None:
         state = str(before.state)
         workers = {worker.name: str(worker.state) for worker in before.workers}
         for event in decision.events:
@@ -165,18 +168,25 @@ class Life(RuleBasedStateMachine):
         for worker in decision.record.workers:
             assert workers.get(worker.name, "pending") == str(worker.state), "a state changed without its event"
 
-    def check_stopped_starts_nothing(self, before: ClusterRecord, decision: Decision) -> None:
+    def a_stopped_cluster_starts_nothing(self, before: ClusterRecord, decision: Decision) -> None:
         if before.wanted.stop is not None:
             assert not any(isinstance(action, Submit) for action in decision.actions)
             assert decision.record.next_worker == before.next_worker
 
-    def check_nothing_starts_without_room(self, before: ClusterRecord, decision: Decision) -> None:
+    def nothing_starts_without_room(self, before: ClusterRecord, decision: Decision) -> None:
         record = decision.record
         if decision.actions and not record.grant.scheduler:
             assert not any(isinstance(action, Submit) for action in decision.actions)
         if record.next_worker > before.next_worker:
             started = (WorkerState.PENDING, WorkerState.STARTING, WorkerState.RUNNING)
             assert sum(worker.state in started for worker in record.workers) <= record.grant.workers
+
+    def never_removes_more_than_asked(self, before: ClusterRecord, decision: Decision) -> None:
+        after = decision.record
+        living = {worker.name for worker in before.workers if worker.state in LIVING}
+        surplus = {worker.name for worker in after.workers if worker.reason.code is ReasonCode.WORKER_SURPLUS}
+        if after.wanted.stop is None:
+            assert len(living & surplus) <= max(0, len(living) - min(after.grant.workers, MAX_WORKERS))
 
     # -- what people do -------------------------------------------------------------------------
 
@@ -296,6 +306,16 @@ class Life(RuleBasedStateMachine):
         assert sum(not worker.state.is_final for worker in self.record.workers) <= MAX_WORKERS
 
     @invariant()
+    def every_end_has_a_reason(self) -> None:
+        record = self.record
+        if record.state.is_final:
+            assert record.reason == record.wanted.stop
+        ended = [record.reason] if record.state.is_final else []
+        for reason in [*ended, *(worker.reason for worker in record.workers if worker.state.is_final)]:
+            assert reason.code not in NO_ENDS
+            assert "?" not in reason.sentence, reason
+
+    @invariant()
     def a_second_step_decides_nothing_new(self) -> None:
         first = self.step()
         again = reconcile(first.record, self.observation(), self.now, self.rules_of_reconcile)
@@ -316,9 +336,11 @@ class Life(RuleBasedStateMachine):
             assert not self.out.submitting
 
     def teardown(self) -> None:
-        """From wherever we are, a world that cooperates comes to rest."""
-        if not hasattr(self, "record"):
-            return
+        if hasattr(self, "record"):
+            self.from_any_state_repeated_steps_reach_rest()
+
+    def from_any_state_repeated_steps_reach_rest(self) -> None:
+        """Where the world cooperates."""
         for _ in range(200):
             if self.cooperate():
                 break
