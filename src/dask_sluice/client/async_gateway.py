@@ -49,6 +49,7 @@ from .reports import ClusterReport
 
 WAIT_S = 10.0
 """How long one waiting request is held; shorter than the patience of proxies on the way, which for some is 15 s."""
+_ENDS = {ClusterState.STOPPING: "is ending", ClusterState.STOPPED: "has ended", ClusterState.FAILED: "has failed"}
 UNDO_S = 2.0
 """How long a create that was given up waits for the server, to undo it."""
 When = str | date
@@ -203,7 +204,7 @@ class AsyncGateway:
                     hint=view.reason.hint,
                 ) from None
         if view.state is not ClusterState.RUNNING:
-            how = "failed to start" if view.started_at is None else f"is {view.state}"
+            how = "failed to start" if view.started_at is None else _ENDS[view.state]
             raise GatewayClusterError(f"cluster {view.name} {how}: {view.reason.sentence}", hint=view.reason.hint)
         return view
 

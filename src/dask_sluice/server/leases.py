@@ -46,7 +46,7 @@ def _within(bounds: Span, name: str, asked: float | None) -> float:
 
 def _out_of_range(name: str, asked: float, allowed: str) -> LimitExceeded:
     return LimitExceeded(
-        f"{name} may be {allowed}, got {span(asked)}",
+        f"{name} must be {allowed}, got {span(asked)}",
         hint="An administrator sets the range.",
         details={"field": name},
     )
