@@ -227,6 +227,22 @@ async def workers_that_end(stage: Stage) -> set[ReasonCode]:
         return await until_told(core, record, C.WORKER_KILLED, C.WORKER_CRASHED, C.WORKER_LOST)
 
 
+@scene(C.WORKER_MISSING)
+async def a_worker_that_its_scheduler_does_not_see(stage: Stage) -> set[ReasonCode]:
+    async with stage.core(rules=Rules(silent_s=0.05)) as core:
+        record = await core.running(workers=1)
+        await core.agent(record.name).remove_worker("worker-1")
+        found = await until_told(core, record, C.WORKER_MISSING)
+        await core.agent(record.name).add_worker("worker-1")
+
+        async def is_back() -> bool:
+            (worker,) = (await core.store.cluster(record.name)).workers
+            return worker.reason.code is C.WORKER_CONNECTED
+
+        await eventually(is_back)
+        return found
+
+
 @scene(C.WORKER_RETIRE_TIMEOUT)
 async def a_worker_whose_data_cannot_move(stage: Stage) -> set[ReasonCode]:
     async with stage.core(rules=Rules(retire_s=0)) as core:
@@ -377,6 +393,15 @@ async def test_who_waits_for_room_on_the_machines_is_told_so_and_when_it_is_over
             assert "workers have not been started yet" in warned[0]
 
 
-@pytest.mark.parametrize("code", [*facts.QUEUED, C.NO_CAPACITY, C.WORKERS_PENDING, C.BACKEND_REFUSED, C.IDLE])
+GOOD_NEWS = {
+    *(C.CREATED, C.SCHEDULER_STARTING, C.SCHEDULER_CONNECTING, C.RUNNING, C.SCHEDULER_LINK_BACK),
+    *(C.SCALED, C.ADAPT_SET, C.ADAPT_OFF, C.ADAPTIVE_UP, C.ADAPTIVE_DOWN, C.KEPT_ALIVE, C.EXTENDED),
+    *(C.WORKER_STARTING, C.WORKER_CONNECTED, C.WORKER_SURPLUS, C.WORKER_RETIRED, C.CLUSTER_ENDED),
+    *(C.SERVER_RESTARTED, C.SERVER_CHANGED, C.BUDGET_RENEWED),
+}
+"""As it should be: there is nothing to be cured."""
+
+
+@pytest.mark.parametrize("code", [code for code in ReasonCode if code not in GOOD_NEWS])
 def test_whoever_waits_or_ended_is_told_what_to_do(code: ReasonCode) -> None:
     assert Reason(code).hint

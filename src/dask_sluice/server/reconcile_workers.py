@@ -148,16 +148,32 @@ def _see_running(draft: Draft, worker: WorkerRecord) -> None:
         return
     if worker.name in report.workers:
         if worker.missing_since is not None:
-            draft.set_worker(replace(worker, missing_since=None))
+            _tell_it_is_back(draft, draft.set_worker(replace(worker, missing_since=None)))
     elif worker.name in report.retired:
         draft.change_worker(worker, WorkerState.STOPPING, Reason(ReasonCode.WORKER_RETIRED))
     elif worker.missing_since is None:
         draft.set_worker(replace(worker, missing_since=draft.now))
-        draft.wake(draft.now + draft.rules.worker_missing_s)
+        draft.wake(draft.now + draft.rules.silent_s)
     elif draft.passed(worker.missing_since + draft.rules.worker_missing_s):
         count_failure(draft, worker)
         how = f"the scheduler has not seen it for {span(draft.rules.worker_missing_s)}"
         draft.change_worker(worker, WorkerState.STOPPING, plain(ReasonCode.WORKER_LOST, how=how))
+    elif draft.passed(worker.missing_since + draft.rules.silent_s):
+        _tell_it_is_missing(draft, worker)
+
+
+def _tell_it_is_missing(draft: Draft, worker: WorkerRecord) -> None:
+    if worker.reason.code is ReasonCode.WORKER_CONNECTED:  # else its nanny has said what happened
+        reason = plain(ReasonCode.WORKER_MISSING, limit_s=draft.rules.worker_missing_s)
+        draft.set_worker(replace(worker, reason=reason))
+        draft.tell(worker.name, "worker", reason)
+
+
+def _tell_it_is_back(draft: Draft, worker: WorkerRecord) -> None:
+    if worker.reason.code is ReasonCode.WORKER_MISSING:
+        reason = Reason(ReasonCode.WORKER_CONNECTED)
+        draft.set_worker(replace(worker, reason=reason))
+        draft.tell(worker.name, "worker", reason)
 
 
 def _see_retiring(draft: Draft, worker: WorkerRecord) -> None:

@@ -55,6 +55,7 @@ class ReasonCode(str, Enum):
     WORKER_CRASHED = "worker_crashed"
     WORKER_RESTARTED = "worker_restarted"
     WORKER_CRASH_LOOP = "worker_crash_loop"
+    WORKER_MISSING = "worker_missing"
     WORKER_LOST = "worker_lost"
     WORKERS_KEEP_FAILING = "workers_keep_failing"
     CLUSTER_ENDED = "cluster_ended"
@@ -131,11 +132,11 @@ CATALOGUE: Mapping[ReasonCode, ReasonText] = {
     ),
     ReasonCode.SCHEDULER_CLOSED: ReasonText(
         "the scheduler was closed by a client (Client.shutdown)",
-        "client.close() and cluster.close() leave it running where that is wanted.",
+        "client.close() lets go of a cluster without ending it.",
     ),
     ReasonCode.SCHEDULER_LINK_LOST: ReasonText(
         "the scheduler's connection to the server broke; it keeps working",
-        "It connects again by itself; until then workers are neither added nor taken away.",
+        "It connects again by itself; until then the server cannot see which workers have connected.",
     ),
     ReasonCode.SCHEDULER_LINK_BACK: ReasonText("the scheduler is connected to the server again"),
     ReasonCode.NO_CAPACITY: ReasonText(
@@ -196,6 +197,10 @@ CATALOGUE: Mapping[ReasonCode, ReasonText] = {
     ReasonCode.WORKER_CRASH_LOOP: ReasonText(
         "gave up after {restarts} crashes in {window_s}; the last: {how}{last_lines}",
         "Something in the tasks or the environment ends the process each time.",
+    ),
+    ReasonCode.WORKER_MISSING: ReasonText(
+        "the scheduler does not see it just now; in {limit_s} it is given up",
+        "Its process may be starting anew, or its network be broken. Nothing needs to be done.",
     ),
     ReasonCode.WORKER_LOST: ReasonText(
         "disappeared: {how}{last_lines}",
