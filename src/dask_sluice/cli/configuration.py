@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from .clusters import options_of
-from .exits import USAGE, Exit
+from .exits import FAILED, USAGE, Exit
 
 
 @click.command("check-config")
@@ -18,33 +18,43 @@ from .exits import USAGE, Exit
 @click.option("--groups", default="", metavar="A,B", help="Groups of the user, besides those in the file.")
 @click.option("--profile", help="The profile that the user chooses.")
 @click.option("-o", "--option", "given", multiple=True, metavar="NAME=VALUE", help="An option that the user chooses.")
+@click.option("--pods", is_flag=True, help="Print the pods of that user's cluster, where clusters are pods.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check_config_command(
-    file: Path, user: str | None, groups: str, profile: str | None, given: Sequence[str], as_json: bool
+    file: Path, user: str | None, groups: str, profile: str | None, given: Sequence[str], pods: bool, as_json: bool
 ) -> None:
     """Check a configuration file: everything that is wrong with it, or what it comes to.
 
     With --user: what that user's cluster would be, every value with where it comes from, and every profile. Nothing
-    is started; the site's hooks are asked. Secrets are masked.
+    is started; the site's hooks are asked. Backend, authenticator and hooks are imported. Secrets are masked.
     """
-    from ..server.settings import SettingsError, describe, load
+    from ..server.policy.sample import leads_nowhere
+    from ..server.settings import SettingsError, describe, load, warnings, where
 
     try:
         settings = load(file)
     except SettingsError as error:
         raise Exit(str(error), USAGE) from error
+    if wrong := [f"{where(file, place)}: {what}" for place, what in leads_nowhere(settings)]:
+        raise Exit("\n".join(wrong), FAILED)
+    for warning in warnings(settings):
+        click.echo(f"warning: {warning}", err=True)
     if user is None:
-        if groups or profile or given:
-            raise Exit("--groups, --profile and --option say more of a user: name one with --user", USAGE)
+        if groups or profile or given or pods:
+            raise Exit("--groups, --profile, --option and --pods are about a user: name one with --user", USAGE)
         click.echo(
             json.dumps(settings.model_dump(mode="json"), indent=2) if as_json else describe(settings), nl=as_json
         )
         click.echo(f"{file} is fine", err=True)
         return
-    from .samples import show_sample
+    from .samples import show_pods, show_sample
 
     chosen = {**({"profile": profile} if profile else {}), **options_of(given)}
-    show_sample(settings, user, tuple(each.strip() for each in groups.split(",") if each.strip()), chosen, as_json)
+    named = tuple(each.strip() for each in groups.split(",") if each.strip())
+    if pods:
+        show_pods(settings, user, named, chosen)
+    else:
+        show_sample(settings, file, user, named, chosen, as_json)
 
 
 @click.command("config-reference")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import socket
 from dataclasses import dataclass
@@ -160,7 +161,12 @@ def _shared_store(address: str, database: Database) -> Store:
 
 def rules(timeouts: Timeouts) -> Rules:
     """The administrator's times, for reconcile."""
-    return Rules(retire_s=timeouts.retire_s, link_limit_s=timeouts.scheduler_lost_s)
+    return Rules(
+        retire_s=timeouts.retire_s,
+        link_limit_s=timeouts.scheduler_lost_s,
+        queue_limit_s=math.inf if timeouts.queue_s is None else timeouts.queue_s,
+        prepare_limit_s=timeouts.prepare_s,
+    )
 
 
 def link_base(settings: Settings, port: int) -> str:

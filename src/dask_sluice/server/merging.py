@@ -105,10 +105,14 @@ def _lay(
 
 def _by_name(lower: Sequence[Any], added: Sequence[Any], name: str) -> list[Any]:
     """The lower items, each in its place the one of the same name that was added; the others of those behind."""
-    new = {item[name]: item for item in added if isinstance(item, Mapping) and isinstance(item.get(name), str | int)}
-    kept = [new.pop(item[name], item) if isinstance(item, Mapping) and name in item else item for item in lower]
-    nameless = [item for item in added if not (isinstance(item, Mapping) and isinstance(item.get(name), str | int))]
-    return [*kept, *new.values(), *nameless]
+    new = {_name(item, name): item for item in added}
+    kept = [new.pop(_name(item, name), item) for item in lower]
+    return [*kept, *new.values()]
+
+
+def _name(item: Any, name: str) -> str:
+    """By what an item is told apart: its name, or all that it is."""
+    return repr(item[name] if isinstance(item, Mapping) and name in item else item)
 
 
 def _appended(value: Any) -> Sequence[Any] | None:

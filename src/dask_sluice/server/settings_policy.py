@@ -10,9 +10,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, SecretStr, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    GetCoreSchemaHandler,
+    SecretStr,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core.core_schema import CoreSchema, no_info_plain_validator_function
 
 from ..wire.options import LARGEST
@@ -254,6 +262,14 @@ class Node(Section):
     """Cores that the system and its daemons need."""
     reserved_memory: Memory = 0
     """Memory that the system and its daemons need."""
+
+    @model_validator(mode="after")
+    def _leave_something(self) -> Self:
+        if self.reserved_cores >= self.cores:
+            raise ValueError(f"reserved_cores leave nothing: {self.reserved_cores:g} of {self.cores:g} cores")
+        if parse_memory(self.reserved_memory) >= parse_memory(self.memory):
+            raise ValueError(f"reserved_memory leaves nothing: {self.reserved_memory} of {self.memory}")
+        return self
 
 
 class PolicySettings(Section):

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
+from .backends.kubernetes.settings import OF_KUBERNETES
 from .settings_policy import BUILT_IN
-from .settings_schema import Settings
+from .settings_schema import BUILT_IN_BACKENDS, Settings
 
 Schema = Mapping[str, Any]
 _SAME = {"Setup": "policy.defaults", "Process": "policy.defaults.worker", "PodSettings": "backend.kubernetes.pods"}
@@ -71,6 +72,10 @@ def accepts(schema: Schema) -> str:
     """What a key accepts, in words: `a whole number from 0 to 65535`."""
     if "enum" in schema:
         return "one of " + ", ".join(repr(value) for value in schema["enum"])
+    if "const" in schema:
+        return repr(schema["const"])
+    if OF_KUBERNETES in schema:
+        return f"`{schema[OF_KUBERNETES]}` of Kubernetes"
     if "anyOf" in schema:
         return " or ".join(accepts(part) for part in schema["anyOf"])
     if schema.get("$ref", "").endswith("/SecretFile"):
@@ -81,6 +86,10 @@ def accepts(schema: Schema) -> str:
         return ("a whole number" if kind == "integer" else "a number") + _bounds(here)
     if kind == "array":
         return "a list" if "items" not in here else f"a list, each {accepts(here['items'])}"
+    if kind == "object" and "properties" in here:
+        return f"keys with values, out of {', '.join(here['properties'])}"
+    if kind == "string" and "minLength" in here:
+        return f"text of at least {here['minLength']} characters"
     words = {"string": "text", "boolean": "true or false", "null": "null", "object": "keys with values"}
     return "a path" if here.get("format") in ("path", "file-path") else words.get(str(kind), "anything")
 
@@ -121,11 +130,21 @@ def reference() -> str:
 def describe(settings: Settings) -> str:
     """What the settings come to, one `key = value` a line, secrets masked."""
     values = settings.model_dump(mode="json")
-    given = settings.model_dump(mode="json", include={"options", "profiles", "policy"}, exclude_unset=True)
+    given = settings.model_dump(mode="json", include={"options", "profiles", "policy", "backend"}, exclude_unset=True)
     values["options"], values["profiles"] = given.get("options", {}), given.get("profiles", {})
     setups = given.get("policy", {})
     values["policy"] |= {key: setups.get(key, {}) for key in ("defaults", "everyone", "groups", "users")}
+    values["backend"] = _backend(settings.backend.kind, values["backend"], given.get("backend", {}))
     return "\n".join(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in _flat((), values)) + "\n"
+
+
+def _backend(kind: str, values: Schema, given: Schema) -> Schema:
+    """Without the sections of other backends; of what is said of pods, what is said."""
+    kept = {key: value for key, value in values.items() if key not in BUILT_IN_BACKENDS or key == kind}
+    if kind == "kubernetes":
+        said = given.get(kind, {})
+        kept[kind] = {**kept[kind], **{role: said.get(role, {}) for role in ("pods", "scheduler", "worker")}}
+    return kept
 
 
 def _flat(path: tuple[str, ...], value: Any) -> Iterator[tuple[str, Any]]:

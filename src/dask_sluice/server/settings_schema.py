@@ -254,6 +254,12 @@ class Timeouts(Section):
     """From submitting a scheduler to its call home; then the cluster fails. Raise it for slow network disks."""
     worker_start_s: Seconds = 120.0
     """From submitting a worker until it is connected to its scheduler; then it is given up and another is tried."""
+    queue_s: Seconds | None = None
+    """How long the backend may have no place for a scheduler, such as no node with room for it; then the cluster fails.
+    Null: as long as that takes; its user sees what it waits for. It counts in no other time."""
+    prepare_s: Seconds = 1800.0
+    """How long a place may be made ready for a scheduler or a worker while nothing is wrong with it. Half an hour: an
+    image of 20 GB over a slow line. Where something is wrong, such as an image that is not there, the others count."""
     retire_s: Seconds = 300.0
     """How long moving its data away may take before a surplus worker is ended all the same."""
     adaptive_patience_s: Seconds = 10.0

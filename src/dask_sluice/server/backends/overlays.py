@@ -23,8 +23,13 @@ Problem = tuple[tuple[str | int, ...], str]
 class OverlayRules:
     """What policy needs to know of a backend's overlay: here, of one that has no rules."""
 
+    section = "backend"
+    """Where the backend's own settings stand."""
     site: Overlay = MappingProxyType({})
-    """What the backend's own settings say: the lowest layer."""
+    """What they say of overlays, with templates: the lowest layer."""
+    image = ""
+    """Image of clusters for which policy names none."""
+    runs_images = False
 
     def spread(self, overlay: Overlay) -> Iterable[Overlay]:
         """One layer as several that are plain, lower ones first."""
@@ -46,9 +51,13 @@ class OverlayRules:
 class KubernetesRules(OverlayRules):
     """Pods: see `kubernetes/overlay.py`."""
 
+    section = "backend.kubernetes"
+    runs_images = True
+
     def __init__(self, settings: KubernetesSettings) -> None:
         self._settings = settings
         self.site = settings.overlay()
+        self.image = settings.image
 
     def spread(self, overlay: Overlay) -> Iterable[Overlay]:
         return kubernetes.spread(overlay)

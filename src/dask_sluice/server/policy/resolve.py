@@ -16,22 +16,28 @@ from ...wire.errors import OptionInvalid, RequestInvalid
 from ...wire.options import MASK, Option
 from ..backends.overlays import OverlayRules, overlay_rules
 from ..backends.protocol import Size
+from ..budgets import Budgets
 from ..leases import terms
+from ..ledger import charged_group
 from ..limits import LimitBook
 from ..memory import parse_memory, shown
 from ..merging import Layer, Merged, Path, leaves, merge
-from ..model import Caller, ClusterSpec, Prices
+from ..model import DEFAULT_GROUP, Caller, ClusterSpec, Prices, WorkerGroup
 from ..settings_leases import Leases
 from ..settings_limits import Limits
 from ..settings_policy import OptionSettings, PolicySettings, Profile, Setup
 from ..settings_schema import Settings, Timeouts
+from . import templates
 from .images import wrong_with_image
-from .layers import PROCESSES, layers
+from .layers import PROCESSES, layers, scope_of
 from .options import Chosen, Machine, Offer, effective, offer
 from .sizes import invalid, number, size_of, text
+from .templates import Scope, TemplateError
 
 AS_SET = LeaseRequest()
 """A lease in which the administrator's settings decide everything."""
+LEAST_FOR_A_SCHEDULER = 512 * 2**20
+"""Sites that gave 128 MB, dask-gateway's default, all raised it (deployments.md, d.13)."""
 MANY_CORES = 64
 """What a backend of more than one machine is taken to have, where nothing else bounds a cluster."""
 
@@ -60,6 +66,7 @@ class Policy:
         rules: PolicySettings | None = None,
         prices: Prices | None = None,
         overlay: OverlayRules | None = None,
+        budgets: Budgets | None = None,
     ) -> None:
         self.rules = rules or PolicySettings()
         self._profiles = profiles or {}
@@ -72,6 +79,7 @@ class Policy:
         self._leases = leases or Leases()
         self._prices = prices or Prices()
         self._overlay = overlay or OverlayRules()
+        self._budgets = budgets
 
     @classmethod
     def of(cls, settings: Settings, machine: Machine | None) -> Policy:
@@ -86,6 +94,7 @@ class Policy:
             rules=settings.policy,
             prices=Prices(**settings.usage.prices.model_dump()),
             overlay=overlay_rules(settings.backend),
+            budgets=Budgets(settings.usage),
         )
 
     @property
@@ -132,10 +141,15 @@ class Policy:
         granted = terms(self._leases, lease)
         asked = {key: value for key in ("idle_s", "age_s") if (value := getattr(lease, key)) is not None}
         asking = Layer("the lease asked for", asked)
-        said = [*self._built_in(), *layers(caller, name, offered, chosen, self.rules, hook, asking)]
+        said = [
+            *self._built_in(),
+            *self._site(scope_of(caller, name, offered, chosen)),
+            *layers(caller, name, offered, chosen, self.rules, hook, asking),
+        ]
         merged = merge([plain for layer in said for plain in self._spread(layer)], self._list_key)
         scheduler, worker = size_of(merged, "scheduler"), size_of(merged, "worker")
         most, most_by, notes = self._most_workers(caller, scheduler, worker, merged)
+        notes += _too_little(scheduler, merged.source("scheduler", "memory"))
         variables = dict(merged.get("variables") or {})
         spec = ClusterSpec(
             name=name,
@@ -143,7 +157,7 @@ class Policy:
             options=chosen.shown,
             environment=_environment(merged),
             scheduler=scheduler,
-            worker=worker,
+            worker_groups=(WorkerGroup(DEFAULT_GROUP, worker),),
             max_workers=most,
             max_workers_by=most_by,
             start_timeout_s=number(merged, "scheduler_start_s", above=0),
@@ -158,7 +172,13 @@ class Policy:
             backend=self._checked_overlay(merged),
         )
         secret = {k: v.get_secret_value() for k, v in variables.items() if isinstance(v, SecretStr)}
-        return Resolved(spec, secret, _plan(spec, secret, merged, notes))
+        return Resolved(spec, secret, replace(_plan(spec, secret, merged, notes), limits=tuple(self._told(spec))))
+
+    def _told(self, spec: ClusterSpec) -> Iterator[str]:
+        """Limits and budgets that the cluster is under."""
+        yield from self.limits.told(spec.owner, spec.groups, self._many_workers)
+        for budget in self._budgets.of(spec.owner, charged_group(spec)) if self._budgets else ():
+            yield f"budget of {budget.scope}: {budget.amount:g} {budget.unit} each {budget.period} ({budget.set_by})"
 
     def _built_in(self) -> Sequence[Layer]:
         times = self._timeouts
@@ -167,8 +187,16 @@ class Policy:
             Layer("timeouts", {"scheduler_start_s": times.scheduler_start_s, "worker_start_s": times.worker_start_s}),
             Layer("leases.idle", {"idle_s": self._leases.idle.default}),
             Layer("leases.age", {"age_s": self._leases.age.default}),
-            Layer("backend", {"backend": self._overlay.site} if self._overlay.site else {}),
         )
+
+    def _site(self, scope: Scope) -> Iterator[Layer]:
+        """What the backend's own settings say."""
+        try:
+            if self._overlay.site:
+                yield Layer(self._overlay.section, {"backend": templates.fill(self._overlay.site, scope)})
+        except TemplateError as error:
+            source = self._overlay.section
+            raise RequestInvalid(f"{source}: {error}", details={"source": source}) from error
 
     def _spread(self, layer: Layer) -> Iterator[Layer]:
         """The layer as several that are plain, since what it says to its backend may be meant for several places."""
@@ -209,10 +237,21 @@ class Policy:
         return dict(overlay)
 
     def _image(self, merged: Merged, key: str) -> str:
-        image = text(merged, key)
+        image = text(merged, key) or (self._overlay.image if key == "image" else "")
+        if key == "image" and not image and self._overlay.runs_images:
+            told = f"no image is set: choose one, or have an administrator set {self._overlay.section}.image"
+            raise RequestInvalid(told, details={"field": key, "source": merged.source(key)})
         if image and (wrong := wrong_with_image(image, self.rules.images)):
             raise _blame(merged, key, wrong)
         return image
+
+
+def _too_little(scheduler: Size, source: str) -> Iterator[str]:
+    if 0 < scheduler.memory_bytes < LEAST_FOR_A_SCHEDULER:
+        yield (
+            f"the scheduler may use {shown(scheduler.memory_bytes)} ({source}) and takes about 100 MiB before there is "
+            "any work: many workers or tasks end it, out of memory; 1 GiB or more is usual"
+        )
 
 
 def _environment(merged: Merged) -> str:
@@ -236,6 +275,8 @@ def _plan(spec: ClusterSpec, secret: Mapping[str, str], merged: Merged, notes: S
         if path[-1] != "threads" and path != ("max_workers",) and value != {}
     ]
     values.append(PlanValue("max_workers", spec.max_workers, spec.max_workers_by))
+    if spec.lease.absent_s:
+        values.append(PlanValue("absent_s", spec.lease.absent_s, "leases.absent"))
     for process, size in (("worker", spec.worker), ("scheduler", spec.scheduler)):
         asked = merged.get(process, "threads")
         source = merged.source(process, "threads") if asked else f"one for each whole core of {process}.cores"
@@ -272,8 +313,8 @@ def _told(path: tuple[str, ...], value: Any) -> Any:
 
 
 def _order(key: str) -> tuple[int, str]:
-    heads = ("worker", "scheduler", "image", "scheduler_image", "environment", "max_workers", "idle_s", "age_s",
-             "scheduler_start_s", "worker_start_s", "variables")  # fmt: skip
+    heads = ("worker", "scheduler", "image", "scheduler_image", "environment", "max_workers", "idle_s", "absent_s",
+             "age_s", "scheduler_start_s", "worker_start_s", "variables")  # fmt: skip
     head = key.partition(".")[0]
     return (heads.index(head) if head in heads else len(heads), key)
 

@@ -47,7 +47,6 @@ NODES = """
             spot: require
             tolerate: [hub_user]
             tolerations: [{key: lab/pool, operator: Equal, value: heavy, effect: NoExecute, tolerationSeconds: 60}]
-            priority_class_name: dask-low
     """
 OVERLAY = """
     backend:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ...staging import archive
 from ..protocol import Capabilities, Handle, Job, JobKind, LogPart, Seen, Unavailable
@@ -17,6 +18,7 @@ from .deletions import Deletions
 from .kept_logs import KeptLogs
 from .log_text import text_of
 from .looking import has_ended, see
+from .overlay import sentences
 from .pod_logs import PodLogs, is_of
 from .settings import KubernetesSettings
 from .sights import Sights, cluster_of
@@ -82,6 +84,9 @@ class KubernetesBackend:
             runs_images=True,
             takes_overlay=True,
         )
+
+    def check_overlay(self, overlay: Mapping[str, Any]) -> Sequence[str]:
+        return sentences(overlay, self._settings)
 
     # -- the five calls
 

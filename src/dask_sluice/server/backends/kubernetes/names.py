@@ -61,13 +61,12 @@ def agent_config_map(fingerprint: str) -> str:
 def namespace_of(job: Job, settings: KubernetesSettings, own: str) -> str:
     """The namespace of a job's objects. `own`: that of the server.
 
-    What policy says goes before the settings; whether it may, `KubernetesSettings.allows` tells.
+    What policy says goes before the settings; whether it may, `overlay.problems` has told.
     """
     said = job.overlay.get("namespace")
     if said:
         return str(said)
-    template = settings.namespace or own
-    return fitted(template.replace("{user.escaped}", escaped(job.owner)))
+    return fitted(settings.namespace.replace("{user.escaped}", escaped(job.owner))) if settings.namespace else own
 
 
 def selector(settings: KubernetesSettings, cluster: str = "") -> str:

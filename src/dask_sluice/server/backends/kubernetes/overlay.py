@@ -51,7 +51,10 @@ def problems(overlay: Mapping[str, Any], settings: KubernetesSettings, *, filled
         if key == NAMESPACE:
             yield from _of_namespace(value, settings, filled)
         elif key in (BOTH, *ROLES):
-            yield from _of_role(key, value, filled)
+            found = list(_of_role(key, value, settings, filled))
+            yield from found
+            if filled and not found:
+                yield from _of_mounts(key, value)
         else:
             yield (key,), _elsewhere((key,), unknown(key, (NAMESPACE, BOTH, *ROLES)))
 
@@ -61,8 +64,9 @@ def problems_of_settings(settings: KubernetesSettings) -> Iterator[Problem]:
     given = settings.model_dump(mode="json", exclude_unset=True)
     for role in (BOTH, *ROLES):
         if role in given:
-            yield from _of_role(role, given.pop(role), filled=True)
-    yield from Checker(_definitions(), filled=True).problems(given, KubernetesSettings.model_json_schema())
+            yield from _of_role(role, given.pop(role), settings, filled=False)
+    yield from Checker(_definitions(), filled=True).problems(given, _schema())
+    yield from _of_labels("gpu", given.get("gpu", {}), filled=True)
 
 
 def sentences(overlay: Mapping[str, Any], settings: KubernetesSettings) -> Sequence[str]:
@@ -70,7 +74,7 @@ def sentences(overlay: Mapping[str, Any], settings: KubernetesSettings) -> Seque
     return [f"{'.'.join(map(str, place))}: {what}" for place, what in problems(overlay, settings)]
 
 
-def _of_role(role: str, value: Any, filled: bool) -> Iterator[Problem]:
+def _of_role(role: str, value: Any, settings: KubernetesSettings, filled: bool) -> Iterator[Problem]:
     if value is None or (not filled and is_template(value)):
         return
     if not isinstance(value, Mapping):
@@ -79,9 +83,7 @@ def _of_role(role: str, value: Any, filled: bool) -> Iterator[Problem]:
     found = Checker(_definitions(), filled).problems(value, _definitions()["PodSettings"], (role,))
     yield from ((place, _elsewhere(place, what)) for place, what in found)
     yield from _of_labels(role, value, filled)
-    yield from reserved.problems(role, value)
-    if filled and role != BOTH:
-        yield from _of_mounts(role, value)
+    yield from reserved.problems(role, value, settings.user_label)
 
 
 def _of_namespace(value: Any, settings: KubernetesSettings, filled: bool) -> Iterator[Problem]:
@@ -149,8 +151,12 @@ def _homes(key: str) -> Iterator[str]:
 
 
 @cache
+def _schema() -> Schema:
+    return KubernetesSettings.model_json_schema()
+
+
 def _definitions() -> Mapping[str, Schema]:
-    found: Mapping[str, Schema] = KubernetesSettings.model_json_schema()["$defs"]
+    found: Mapping[str, Schema] = _schema()["$defs"]
     return found
 
 

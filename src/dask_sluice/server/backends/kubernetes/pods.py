@@ -122,21 +122,19 @@ def python_of(job: Job, role: PodSettings) -> str:
 
 
 def _spec(job: Job, role: PodSettings, gpu: GPUSettings | None) -> dict[str, Any]:
+    identity = {"runAsUser": role.run_as_user, "runAsGroup": role.run_as_group, "fsGroup": role.fs_group}
     security: dict[str, Any] = {
         "runAsNonRoot": role.run_as_user != 0,
-        "runAsUser": role.run_as_user,
-        "runAsGroup": role.run_as_group,
-        "fsGroup": role.fs_group,
-        "fsGroupChangePolicy": "none"
-        if role.fs_group == "none"
-        else "OnRootMismatch",  # else large volumes take minutes
+        **{key: value for key, value in identity.items() if value != "none"},
         "seccompProfile": {"type": "RuntimeDefault"},
     }
+    if role.fs_group != "none":  # else the kubelet visits every file of a large volume at each start
+        security["fsGroupChangePolicy"] = "OnRootMismatch"
     folders = enumerate(_writable(role))
     return _given(
         automountServiceAccountToken=role.automount_service_account_token,
         serviceAccountName=role.service_account_name,
-        securityContext={key: value for key, value in security.items() if value != "none"},
+        securityContext=security,
         enableServiceLinks=False,
         nodeSelector={**role.node_selector, **(gpu.node_selector if gpu else {})},
         tolerations=placement.tolerations(job.kind, role, gpu),
@@ -206,7 +204,7 @@ def _with_ours(
         **_laid(spec, {"volumes": volumes}),
         **_given(**placed),
         "restartPolicy": "Never",
-        "containers": [{"name": name, **ours}, *others],
+        "containers": [{"name": "", **ours} | {"name": name}, *others],
     }
 
 

@@ -37,13 +37,13 @@ _SIZES = ("cpu", "memory")
 _NEVER_SPOT = "schedulers never run on spot nodes: what a cluster has computed ends with its scheduler"
 
 
-def problems(role: str, given: Mapping[str, Any]) -> Iterator[Problem]:
+def problems(role: str, given: Mapping[str, Any], user_label: str) -> Iterator[Problem]:
     """What the settings of a role say that they may not, by place."""
     if role == "scheduler" and given.get("spot") not in (None, "never"):
         yield (role, "spot"), _NEVER_SPOT
     for key in ("labels", "annotations"):
         for name in _keys(given.get(key)):
-            if str(name).startswith(OUR_PREFIXES):
+            if str(name).startswith(OUR_PREFIXES) or name == user_label:
                 yield (role, key, str(name)), "is a key that dask-sluice sets itself"
     for index, folder in enumerate(_listed(given.get("writable"))):
         if isinstance(folder, str) and not is_template(folder) and not is_folder(folder):

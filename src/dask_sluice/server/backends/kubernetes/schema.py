@@ -117,9 +117,8 @@ class Checker:
                 yield from self.problems(inner, free, here)
             elif not free:
                 yield here, unknown(str(key), list(known))
-        for key in schema.get("required", ()):
-            if value.get(key) is None:
-                yield place, f"{key} is missing"
+        if all(key in known for key in value):  # else the missing key may be there, misspelt
+            yield from ((place, f"{key} is missing") for key in schema.get("required", ()) if value.get(key) is None)
 
     def _followed(self, schema: Schema) -> Schema:
         if OF_KUBERNETES in schema:
@@ -131,7 +130,7 @@ class Checker:
 
 
 def unknown(key: str, known: Sequence[str]) -> str:
-    """The sentence for a key that is not known: the nearest one, and all where there are few."""
+    """The sentence for a key that is not known: the nearest one, else all that are."""
     near = same(key, known) or next(iter(difflib.get_close_matches(key, known, n=1)), None)
     meant = f" Did you mean {near!r}?" if near else ""
     listed = f" Known: {', '.join(known)}." if not near else ""
