@@ -27,6 +27,7 @@ from .drain import Drain
 from .foundation import Foundation
 from .health import HealthChecks
 from .http.services import Services
+from .identity.protocol import Authenticator
 from .identity.registry import make_authenticator
 from .identity.sessions import Sessions
 from .jobs import LaunchSettings
@@ -35,6 +36,7 @@ from .listening import local_address
 from .loop import Loop
 from .machine import this_machine
 from .metrics import Metrics
+from .notebooks import NotebookWatch
 from .policy import Policy
 from .policy.checks import refuse_unsupported
 from .policy.hooks import Hooks
@@ -93,6 +95,7 @@ async def build_core(settings: Settings, foundation: Foundation, clock: Clock, s
     keeper = BudgetKeeper(store, loop, clock, Budgets(settings.usage))
     drain = Drain(store, clock, always=settings.drain)
     control = Control(store, policy, backend, changes, clock, drain, hooks, budgets=keeper)
+    least_free, proxies = settings.health.disk_free_bytes, foundation.supervisor is not None
     health = HealthChecks(
         store,
         loop,
@@ -100,8 +103,8 @@ async def build_core(settings: Settings, foundation: Foundation, clock: Clock, s
         clock,
         stopping,
         data_dir=places.data,
-        least_free_bytes=settings.health.disk_free_bytes,
-        needs_proxies=foundation.supervisor is not None,
+        least_free_bytes=least_free,
+        needs_proxies=own_proxies,
     )
     authenticator = make_authenticator(settings.authenticator)
     await authenticator.start(places.data)
@@ -110,11 +113,7 @@ async def build_core(settings: Settings, foundation: Foundation, clock: Clock, s
         links=links,
         routes=routes,
         authenticator=authenticator,
-        sessions=Sessions(
-            (await store.key("session-key", _random)).hex(),
-            authenticator.fingerprint,
-            session_s=settings.authenticator.session_s,
-        ),
+        sessions=await _sessions(store, authenticator, settings.authenticator.session_s),
         settings=settings,
         clock=clock,
         proxy_token=foundation.proxy_token,
@@ -123,8 +122,13 @@ async def build_core(settings: Settings, foundation: Foundation, clock: Clock, s
         stopping=stopping,
         health=health,
         metrics=Metrics(store, loop, links, routes),
+        notebooks=NotebookWatch(store, loop, clock, authenticator),
     )
     return Core(store, backend, loop, turnstile, keeper, Replica(store, loop, clock, turnstile.lead), services)
+
+
+async def _sessions(store: Store, authenticator: Authenticator, session_s: float) -> Sessions:
+    return Sessions((await store.key("session-key", _random)).hex(), authenticator.fingerprint, session_s=session_s)
 
 
 def make_policy(settings: Settings, backend: Backend, clock: Clock) -> tuple[Policy, Hooks]:

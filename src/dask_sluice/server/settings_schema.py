@@ -10,27 +10,21 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from .backends.kubernetes.settings import KubernetesSettings
 from .backends.local.settings import LocalSettings
+from .identity.jupyterhub.settings import JupyterHubSettings
 from .identity.passwords import is_hash
 from .settings_leases import Leases
 from .settings_limits import Limits
-from .settings_parts import GroupName, Seconds, Secret, Section, UserName
+from .settings_parts import AnchoredPath, GroupName, Seconds, Secret, Section, Url, UserName
 from .settings_policy import OptionSettings, PolicySettings, Profile
 from .settings_usage import Usage
 
 BUILT_IN_BACKENDS = ("local", "kubernetes", "fake")
-BUILT_IN_AUTHENTICATORS = ("token", "basic")
+BUILT_IN_AUTHENTICATORS = ("token", "basic", "jupyterhub")
 _DOTTED = re.compile(r"[A-Za-z_][\w.]*(:[A-Za-z_]\w*)?")
-
-
-def _anchored(path: Path, info: ValidationInfo) -> Path:
-    """A relative path is meant from the folder of the file that names it, not from wherever we were started."""
-    base = (info.context or {}).get("base")
-    path = path.expanduser()
-    return base / path if base is not None else path.absolute()
 
 
 def _existing_file(path: Path) -> Path:
@@ -43,12 +37,6 @@ def _prefix(value: str) -> str:
     if value and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value):
         raise ValueError("must be empty or a path such as '/dask': a leading slash, no trailing one")
     return value
-
-
-def _url(value: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", value):
-        raise ValueError("must be an address such as 'https://dask.example.org'")
-    return value.rstrip("/")
 
 
 def _host_and_port(value: str) -> str:
@@ -90,8 +78,7 @@ def _free_settings(kind: str, built_in: tuple[str, ...], settings: dict[str, Any
         raise ValueError(f"'settings' is for import paths; the settings of {kind!r} go into a section {kind!r}")
 
 
-AnchoredPath = Annotated[Path, AfterValidator(_anchored)]
-ExistingFile = Annotated[Path, AfterValidator(_anchored), AfterValidator(_existing_file)]
+ExistingFile = Annotated[AnchoredPath, AfterValidator(_existing_file)]
 Kind = Annotated[str, AfterValidator(_kind)]
 PasswordHash = Annotated[SecretStr, AfterValidator(_hash)]
 
@@ -110,11 +97,11 @@ class Listen(Section):
     Dask's traffic is always encrypted, with certificates of its own."""
     tls_key: ExistingFile | None = None
     """File with the private key (PEM) of `tls_certificate`."""
-    public_url: Annotated[str, AfterValidator(_url)] | None = None
+    public_url: Url | None = None
     """Address that people use, where it differs from what the server sees, prefix included. Links are built on it."""
     dask_address: Annotated[str, AfterValidator(_host_and_port)] | None = None
     """`host:port` for Dask's traffic where a load balancer gives it another address than the API."""
-    agent_url: Annotated[str, AfterValidator(_url)] | None = None
+    agent_url: Url | None = None
     """Address at which schedulers reach the server, where they have another way to it than people: the one inside
     Kubernetes, for one. Null: through the proxy, at the address that it listens on or, where servers share a database,
     at `public_url`."""
@@ -182,12 +169,15 @@ class Authenticator(Section):
 
     kind: Kind = "token"
     """`token`: one token, printed at the start, for the account that runs the server. `basic`: user names and
-    passwords. Or the import path of an authenticator: `package.module:Class`."""
+    passwords. `jupyterhub`: the users of a JupyterHub, see docs/jupyterhub.md. Or the import path of an authenticator:
+    `package.module:Class`."""
     token: Secret | None = Field(None, min_length=16)
     """The token of `token`. Null: one is made at the first start, kept as `token` in the data directory, and printed as
     part of the address at every start."""
     basic: Basic | None = None
     """Settings of `basic`."""
+    jupyterhub: JupyterHubSettings = JupyterHubSettings()
+    """Settings of `jupyterhub`."""
     settings: dict[str, Any] = {}
     """Keyword arguments for an authenticator given by import path."""
     admins: frozenset[UserName] = frozenset()
@@ -204,6 +194,7 @@ class Authenticator(Section):
             raise ValueError("kind 'basic' needs the section 'basic' with users or a password")
         _only_used(self.kind, "basic", self.basic is not None)
         _only_used(self.kind, "token", self.token is not None)
+        _only_used(self.kind, "jupyterhub", "jupyterhub" in self.model_fields_set)
         _free_settings(self.kind, BUILT_IN_AUTHENTICATORS, self.settings)
         return self
 
