@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .client.connection import GatewayServerError, ServerUnreachable
     from .client.errors import GatewayClusterError, GatewayWarning, StartTimedOut
     from .client.gateway import Gateway
+    from .client.kubecluster import KubeCluster
     from .client.options import Options
     from .client.reports import ClusterReport
     from .wire.errors import SluiceError
@@ -35,6 +36,7 @@ _HOMES = {
     "GatewayWarning": "client.errors",
     "JupyterHubAuth": "client.auth",
     "KerberosAuth": "client.auth",
+    "KubeCluster": "client.kubecluster",
     "Options": "client.options",
     "ServerUnreachable": "client.connection",
     "SluiceError": "wire.errors",
@@ -53,6 +55,7 @@ __all__ = [
     "GatewayWarning",
     "JupyterHubAuth",
     "KerberosAuth",
+    "KubeCluster",
     "Options",
     "ServerUnreachable",
     "SluiceError",

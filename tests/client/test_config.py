@@ -1,6 +1,10 @@
 """The client's settings: arguments, then `sluice:`, then dask-gateway's `gateway:`."""
 
+import ast
 import os
+import subprocess
+import sys
+import warnings
 
 import dask.config
 import pytest
@@ -10,6 +14,8 @@ from dask_sluice import BasicAuth, Gateway, JupyterHubAuth, KerberosAuth, TokenA
 from dask_sluice.client.auth import make_auth
 from dask_sluice.client.config import fill, setting
 from dask_sluice.client.connection import split_address
+
+from ..live import LiveServer
 
 
 def test_every_public_name_can_be_imported() -> None:
@@ -67,3 +73,31 @@ def test_what_cannot_be_a_login_is_refused_with_a_sentence() -> None:
         JupyterHubAuth()
     with pytest.raises(NotImplementedError, match="Kerberos"):
         KerberosAuth()
+
+
+def test_what_hubs_set_for_dask_gateway_in_the_environment_is_enough(live_server: LiveServer) -> None:
+    environment = {
+        **os.environ,
+        "DASK_GATEWAY__ADDRESS": live_server.url,
+        "DASK_GATEWAY__PROXY_ADDRESS": "gateway://traefik-prod-dask-gateway.prod:80",
+        "DASK_GATEWAY__PUBLIC_ADDRESS": "/services/dask-gateway/",
+        "DASK_GATEWAY__CLUSTER__OPTIONS__WORKER_MEMORY": "0.5",
+        "DASK_GATEWAY__CLUSTER__OPTIONS__ENVIRONMENT": "{ENVIRONMENT_OF_THE_NOTEBOOK}",
+        "ENVIRONMENT_OF_THE_NOTEBOOK": "/opt/envs/x",
+    }
+    program = "import dask_sluice as d; print(dict(d.Gateway().cluster_options()))"
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    options = ast.literal_eval(done.stdout)
+    assert (options["worker_memory"], options["environment"]) == (0.5, "/opt/envs/x")
+
+
+def test_a_variable_that_a_notebook_lacks_is_named_and_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCRATCH_BUCKET", "s3://a")
+    options = {"image": "{NO_IMAGE_HERE}", "environment": {"SCRATCH_BUCKET": "{SCRATCH_BUCKET}", "NOT": "{NOT_THERE}"}}
+    with dask.config.set({"gateway.cluster.options": options}), warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert setting("cluster.options") == {"environment": {"SCRATCH_BUCKET": "s3://a"}}
+    said = " ".join(str(each.message) for each in told)
+    assert "NO_IMAGE_HERE" in said
+    assert "NOT_THERE" in said

@@ -31,12 +31,22 @@ _COMMANDS = {
     "usage": ("usage", "Show what was used, and what it costs."),
     "doctor": ("doctor", "Try every step from here to a result, and name the broken one."),
     "check-config": ("configuration", "Check a configuration file and print what it comes to."),
+    "migrate": ("migrate.command", "Print what a configuration of dask-gateway or dask-kubernetes is here."),
     "config-reference": ("configuration", "Print every setting with its description (markdown)."),
     "hash-password": ("configuration", "Print the hash of a password, for the configuration."),
     "hub-extension": ("configuration", "Print the JupyterHub extension, for the hub's configuration."),
     "version": ("configuration", "Print the version."),
 }
-_SERVER_COMMANDS = ("serve", "proxy", "backup", "restore", "check-config", "config-reference", "hash-password")
+_SERVER_COMMANDS = (
+    "serve",
+    "proxy",
+    "backup",
+    "restore",
+    "check-config",
+    "migrate",
+    "config-reference",
+    "hash-password",
+)
 
 
 class _Commands(click.Group):

@@ -95,7 +95,6 @@ async def build_core(settings: Settings, foundation: Foundation, clock: Clock, s
     keeper = BudgetKeeper(store, loop, clock, Budgets(settings.usage))
     drain = Drain(store, clock, always=settings.drain)
     control = Control(store, policy, backend, changes, clock, drain, hooks, budgets=keeper)
-    least_free, proxies = settings.health.disk_free_bytes, foundation.supervisor is not None
     health = HealthChecks(
         store,
         loop,
@@ -103,8 +102,8 @@ async def build_core(settings: Settings, foundation: Foundation, clock: Clock, s
         clock,
         stopping,
         data_dir=places.data,
-        least_free_bytes=least_free,
-        needs_proxies=own_proxies,
+        least_free_bytes=settings.health.disk_free_bytes,
+        needs_proxies=foundation.supervisor is not None,
     )
     authenticator = make_authenticator(settings.authenticator)
     await authenticator.start(places.data)

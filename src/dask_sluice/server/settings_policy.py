@@ -121,8 +121,9 @@ Seconds = Annotated[Any, _Amount("number", above=True)]
 SecondsOrNever = Annotated[Any, _Amount("number")]
 Memory = Annotated[Any, BeforeValidator(_memory), WithJsonSchema({"anyOf": [{"type": "integer"}, _TEXT]})]
 Share = Annotated[Any, BeforeValidator(_share), WithJsonSchema({"anyOf": [{"type": "number"}, _TEXT]})]
-Variables = Annotated[Any, BeforeValidator(_variables), WithJsonSchema({"type": "object"})]
-Overlay = Annotated[Any, BeforeValidator(_mapping), WithJsonSchema({"type": "object"})]
+_OBJECT = {"anyOf": [{"type": "object"}, _TEXT]}  # a text: a template of one mapping
+Variables = Annotated[Any, BeforeValidator(_variables), WithJsonSchema(_OBJECT)]
+Overlay = Annotated[Any, BeforeValidator(_mapping), WithJsonSchema(_OBJECT)]
 ImportPath = Annotated[str, AfterValidator(_dotted)]
 
 

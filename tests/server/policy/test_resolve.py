@@ -274,3 +274,15 @@ def test_every_value_of_a_plan_has_a_source() -> None:
         "variables.SITE": "policy.defaults",
         "variables.TOKEN": "option token",
     }
+
+
+def test_a_built_in_options_name_can_stand_for_something_else() -> None:
+    text = """
+        options:
+          environment: {type: mapping, sets: {variables: "{options.environment}"}}
+          worker_cores: {type: int, default: 2, maximum: 4, sets: {worker: {cores: "{options.worker_cores}"}}}
+    """
+    spec = resolved(dedent(text), {"environment": {"A": "1"}}).spec
+    assert (dict(spec.variables), spec.environment, spec.worker.cores) == ({"A": "1"}, "", 2)
+    with pytest.raises(OptionInvalid, match="worker_cores must be <= 4"):
+        resolved(dedent(text), {"worker_cores": 5})

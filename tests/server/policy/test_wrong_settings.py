@@ -146,8 +146,9 @@ def test_an_option_is_named_as_python_can(name: str) -> None:
     assert "cannot be the name of an option" in refused(f"options:\n  {name}: {{type: string}}")[0]
 
 
-def test_a_built_in_option_keeps_its_type() -> None:
-    assert "is of type float, and stays so" in refused("options:\n  worker_cores: {type: int}")[0]
+def test_an_option_that_takes_a_built_in_ones_name_says_what_it_does() -> None:
+    wrong = refused("options:\n  worker_cores: {type: int, default: 1}")[0]
+    assert "takes the place of the built-in option worker_cores of type float, so 'sets' or 'when' must say" in wrong
     assert "must be a number above 0" in refused("options:\n  worker_cores: {minimum: 0}")[0]
 
 

@@ -24,7 +24,7 @@ from . import templates
 from .images import wrong_with_image
 from .layers import PROCESSES, dumped
 from .names import USER_NAMES
-from .options import PROFILE, effective, known_names, type_of
+from .options import PROFILE, effective, known_names, replaces, type_of
 from .templates import TemplateError
 from .variables import wrong_with_name
 
@@ -136,8 +136,9 @@ def _of_option(name: str, given: OptionSettings, option: OptionSettings) -> Iter
     place: Place = ("options", name)
     if not _NAME.fullmatch(name) or keyword.iskeyword(name):
         yield place, f"{name!r} cannot be the name of an option: letters, digits and _ only, as in Python"
-    if name in BUILT_IN and given.type not in (None, BUILT_IN[name].type):
-        yield (*place, "type"), f"the built-in option {name} is of type {BUILT_IN[name].type}, and stays so"
+    if replaces(name, given) and given.enabled and given.sets is None and given.when is None:
+        instead = f"takes the place of the built-in option {name} of type {BUILT_IN[name].type}"
+        yield (*place, "type"), f"{instead}, so 'sets' or 'when' must say what it does"
         return
     kind = type_of(option)
     if kind is None:

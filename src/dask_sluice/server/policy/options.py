@@ -132,8 +132,19 @@ def effective(
         offered = (
             {} if base is not BUILT_IN or name in given or name not in SIZES or not profiles else {"enabled": False}
         )
-        result[name] = over(settings, given[name]) if name in given else settings.model_copy(update=offered)
+        if base is BUILT_IN and name in given and replaces(name, given[name]):
+            result[name] = given[name]
+        else:
+            result[name] = over(settings, given[name]) if name in given else settings.model_copy(update=offered)
     return {**result, **{name: settings for name, settings in given.items() if name not in result}}
+
+
+def replaces(name: str, given: OptionSettings) -> bool:
+    """Whether an option takes a built-in one's name for something else: by another type, it is the administrator's own.
+
+    Sites of dask-gateway call a mapping of variables `environment`, which old clients' configuration then names.
+    """
+    return name in BUILT_IN and type_of(given) not in (None, type_of(BUILT_IN[name]))
 
 
 def over(below: OptionSettings, above: OptionSettings) -> OptionSettings:
