@@ -44,7 +44,9 @@ test-kubernetes: $(READY) ## all tests against a real Kubernetes: the one of KUB
 
 chaos: $(READY) ## 500 kills at random points, then every property on 10,000 examples
 	$(BIN)/python -m tests.chaos --backend fake --kills 200
-	$(BIN)/python -m tests.chaos --backend local --kills 300
+	$(BIN)/python -m tests.chaos --backend local --kills 260
+	$(BIN)/python -m tests.chaos --backend servers --kills 40
+	SLUICE_ROUNDS=100 $(PYTEST) tests/real/test_scale_down.py
 	HYPOTHESIS_PROFILE=chaos $(PYTEST) -m "not real" $(PROPERTIES)
 
 bench: $(READY) ## ours and dask-gateway side by side: one table, bench/latest.json

@@ -57,6 +57,18 @@ class PostgreSQL:
         with psycopg.connect(host=str(self.directory), user="postgres", autocommit=True) as connection:
             connection.execute(statement)
 
+    def dump(self, database: URL, file: Path) -> None:
+        """What `pg_dump` makes of this database, as `docs/operating.md` says."""
+        self._client("pg_dump", "--format", "custom", "--file", str(file), str(database.database))
+
+    def restore(self, database: URL, file: Path) -> None:
+        """Put it back, as the page says."""
+        self._client("pg_restore", "--clean", "--if-exists", "--dbname", str(database.database), str(file))
+
+    def _client(self, command: str, *arguments: str) -> None:
+        place = ["--host", str(self.directory), "--username", "postgres"]
+        subprocess.run([BINARIES[-1] / command, *place, *arguments], stdin=subprocess.DEVNULL, check=True, timeout=60)
+
     def _run(self, command: str, *arguments: str) -> None:
         path = BINARIES[-1] / command
         done = subprocess.run(

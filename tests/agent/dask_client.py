@@ -9,12 +9,18 @@ import json
 import os
 import sys
 import time
+import warnings
 from typing import Any
 
 from distributed import Client, wait
 from distributed.security import Security
 
 HELD: dict[str, Any] = {}
+WARNED: list[str] = []
+
+
+def keep_warning(message: Any, *_: Any, **__: Any) -> None:
+    WARNED.append(str(message))
 
 
 def compute(client: Any, count: int) -> int:
@@ -95,6 +101,13 @@ def random_numbers(client: Any) -> list[float]:
     return sorted(client.run(draw).values())
 
 
+def first_warning(client: Any) -> str:
+    """The first that this client shows; looked for often, since nothing tells."""
+    while not WARNED:
+        time.sleep(0.02)
+    return WARNED[0]
+
+
 def restart(client: Any) -> None:
     client.restart()
 
@@ -104,6 +117,7 @@ def shutdown(client: Any) -> None:
 
 
 def main() -> None:
+    warnings.showwarning = keep_warning
     setup = json.loads(sys.stdin.readline())
     security = Security(
         tls_ca_file=setup["ca_certificate"],

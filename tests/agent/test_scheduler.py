@@ -12,6 +12,8 @@ import socket
 import time
 import urllib.request
 
+import pytest
+
 from .harness import PATIENCE_S, TOKEN, Agents
 
 
@@ -117,6 +119,16 @@ async def test_exactly_as_many_are_retired_as_were_asked_for(cluster: Agents) ->
     assert len(report["retired"]) == 2
     assert len(names(report)) == 1
     assert names(report) | set(report["retired"]) == {"worker-1", "worker-2", "worker-3"}
+
+
+async def test_a_warning_reaches_whoever_works_with_the_cluster(cluster: Agents) -> None:
+    hello = await cluster.start_scheduler()
+    if hello["versions"]["distributed"].startswith("2022"):
+        pytest.skip("clients of that release show no warnings of schedulers")
+    async with cluster.client() as user:
+        await cluster.server.hear("report", lambda message: message["clients"] == 1)
+        await cluster.server.say("warn", message="cluster c1 will be stopped in 15 min")
+        assert await user.do("first_warning") == "cluster c1 will be stopped in 15 min"
 
 
 async def test_told_to_stop_it_ends_well_and_its_workers_with_it(cluster: Agents) -> None:

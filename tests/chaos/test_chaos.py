@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from ..conftest import not_here
+from ..postgresql import BINARIES
+
 SEED = 4
 PATIENCE_S = 600
 
@@ -30,3 +33,10 @@ def test_nothing_is_lost_or_leaked_over_150_deaths_of_a_core() -> None:
 @pytest.mark.real
 def test_nothing_is_lost_or_leaked_over_10_kills_of_real_processes() -> None:
     chaos("local", 10)
+
+
+@pytest.mark.real
+def test_nothing_is_lost_or_leaked_over_5_kills_of_servers_that_share_a_database() -> None:
+    if not BINARIES:
+        not_here("PostgreSQL is not installed (Debian: apt-get install postgresql)")
+    chaos("servers", 5)

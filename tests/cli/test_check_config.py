@@ -12,6 +12,8 @@ from click.testing import CliRunner, Result
 from dask_sluice.cli import exits
 from dask_sluice.cli.main import main
 
+from ..server.policy import site_hooks
+
 HANDLERS = Path(__file__).parents[1] / "server" / "policy" / "handlers"
 
 
@@ -86,9 +88,78 @@ def test_what_would_be_refused_is_an_error() -> None:
     assert check("pangeo", "--profile", "x").exit_code == exits.USAGE
 
 
-def test_a_hook_that_is_not_there_is_found(tmp_path: Path) -> None:
-    file = tmp_path / "sluice.yaml"
-    file.write_text("policy: {hook: 'nowhere:f'}")
-    done = CliRunner().invoke(main, ["check-config", str(file), "--user", "ada"])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("policy:\n  hook: nowhere:f", "line 2: policy.hook: cannot import 'nowhere:f'"),
+        ("policy:\n  options_hook: os:nothing", "line 2: policy.options_hook: cannot import 'os:nothing'"),
+        (
+            "log: {}\nbackend:\n  kind: lokal",
+            "line 3: backend.kind: there is no backend 'lokal'. Did you mean 'local'?",
+        ),
+        (
+            "authenticator:\n  kind: basci",
+            "line 2: authenticator.kind: there is no authenticator 'basci'. Did you mean",
+        ),
+    ],
+)
+@pytest.mark.parametrize("user", [(), ("--user", "ada")])
+def test_what_cannot_be_imported_is_found_with_its_line(
+    tmp_path: Path, text: str, words: str, user: tuple[str, ...]
+) -> None:
+    done = checked(tmp_path, text, *user)
     assert done.exit_code == exits.FAILED
-    assert "policy.hook: cannot import 'nowhere:f'" in done.stderr
+    assert words in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("log: {}\npolicy:\n  hook: HOOKS:breaks", "line 3: HOOK KeyError"),
+        ("policy:\n  hook: HOOKS:misspells", "line 2: HOOK unknown key"),
+        ("policy:\n  hook: HOOKS:answers_nonsense", "line 2: HOOK it must"),
+        ("policy:\n  hook: HOOKS:never_returns\n  hook_timeout_s: 0.05", "line 2: REFUSED the site's policy.hook did"),
+        ("policy:\n  options_hook: HOOKS:unknown_option", "line 2: REFUSED the site's policy.options_"),
+        ("limits:\n  user:\n    cores: 4\npolicy:\n  everyone: {worker: {cores: 9}}", "line 3: REFUSED a "
+         "scheduler and one worker of this size would need 10 cores"),
+        ("profiles:\n  p:\n    max_workers: '{options.worker_cores - 1}'", "line 3: REFUSED max_workers"),
+        ("options:\n  n: {type: int, default: 0, sets: {worker: {cores: '{options.n}'}}}", "line 2: REFUSED worker"),
+    ],
+)  # fmt: skip
+def test_what_only_shows_for_a_user_has_its_line_too(tmp_path: Path, text: str, words: str) -> None:
+    site_hooks.held.clear()
+    try:
+        done = checked(tmp_path, text.replace("HOOKS", site_hooks.__name__), "--user", "ada")
+    finally:
+        site_hooks.held.set()
+    assert done.exit_code == exits.USAGE
+    hook = "REFUSED the site's policy.hook failed: "
+    assert words.replace("HOOK ", hook).replace("REFUSED", "ada would be refused:") in done.stderr
+
+
+def test_limits_and_budgets_of_the_user_are_shown_with_who_set_them(tmp_path: Path) -> None:
+    text = """
+    limits: {cluster: {workers: 100}, user: {clusters: 4, cores: 200}, group: {gpus: 8}, users: {ada: {clusters: 10}}}
+    usage: {budgets: {per_user: {amount: 50}, groups: {ice: {amount: 9, unit: core_hours, period: week}}}}
+    """
+    shown = checked(tmp_path, text, "--user", "ada", "--groups", "ice").stdout
+    for line in (
+        "one cluster: 100 workers (limits.cluster.workers)",
+        "all clusters of ada: 10 clusters (limits.users.ada.clusters), 200 cores (limits.user.cores)",
+        "all clusters of group ice: 8 GPUs (limits.group.gpus)",
+        "budget of user ada: 50 EUR each month (usage.budgets.per_user)",
+        "budget of group ice: 9 core-hours each week (usage.budgets.groups.ice)",
+    ):
+        assert line in shown
+
+
+def test_what_a_configuration_opens_is_a_warning_and_no_error(tmp_path: Path) -> None:
+    done = checked(tmp_path, "listen: {address: 0.0.0.0}")
+    assert done.exit_code == 0
+    assert "warning: listen.address is 0.0.0.0" in done.stderr
+
+
+def checked(directory: Path, text: str, *more: str) -> Result:
+    file = directory / "sluice.yaml"
+    file.write_text(text)
+    return CliRunner().invoke(main, ["check-config", str(file), *more])

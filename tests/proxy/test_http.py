@@ -166,6 +166,7 @@ async def test_people_get_a_page_and_programs_a_problem(server: Server, proxy: P
     assert problem.headers["content-type"] == "application/problem+json"
     assert problem.headers["retry-after"] == "2"
     assert problem.json()["code"] == "server_unavailable" and problem.json()["request_id"] == "r1"
+    assert problem.headers["connection"] == "close", "whoever tries again through a load balancer gets to another"
 
 
 async def test_a_request_waits_out_a_short_restart_of_the_server(server: Server, proxy: Proxy) -> None:

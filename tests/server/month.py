@@ -16,9 +16,10 @@ from typing import Any
 
 from dask_sluice.server import facts, wishes
 from dask_sluice.server.backends.protocol import Handle, JobKind, JobState, Seen, Size
-from dask_sluice.server.decision import Change, Decision, Fact, Rules, Submit, plain
+from dask_sluice.server.decision import Change, Decision, Fact, Remove, Rules, Submit, plain
 from dask_sluice.server.ledger import GIB
 from dask_sluice.server.model import (
+    DEFAULT_GROUP,
     AgentHello,
     AgentReport,
     ClusterRecord,
@@ -26,6 +27,7 @@ from dask_sluice.server.model import (
     LeaseTerms,
     Observation,
     Prices,
+    WorkerGroup,
     WorkerLoad,
 )
 from dask_sluice.server.reconcile import reconcile
@@ -112,9 +114,15 @@ class Month:
         record = record_of(name, owner)
         size = self._random.choice(SIZES)
         spec = replace(
-            record.spec, groups=USERS[owner], prices=PRICES, worker=size, lease=LeaseTerms(), max_workers=8,
-            start_timeout_s=1000, worker_start_timeout_s=1000,
-        )  # fmt: skip
+            record.spec,
+            groups=USERS[owner],
+            prices=PRICES,
+            worker_groups=(WorkerGroup(DEFAULT_GROUP, size),),
+            lease=LeaseTerms(),
+            max_workers=8,
+            start_timeout_s=1000,
+            worker_start_timeout_s=1000,
+        )
         self._sites[name] = Site()
         await self.store.create(Change(replace(record, spec=spec, created_at=self.now)), Secrets("", "", ""))
         lives_s = self._random.choice([600.0, 4 * 3600.0, 3 * DAY_S])
@@ -233,7 +241,7 @@ class Month:
             if action.job_id not in site.jobs and action.job_id not in site.submitting:
                 site.submitting.add(action.job_id)
                 self._soon(20, partial(self._is_submitted, name, action.job_id))
-        elif action.job_id not in site.removing:
+        elif isinstance(action, Remove) and action.job_id not in site.removing:
             site.removing.add(action.job_id)
             self._soon(10, partial(self._is_removed, name, action.job_id))
 

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from dask_sluice.server.backends.protocol import Size
-from dask_sluice.server.model import ClusterRecord, ClusterSpec, JobRecord, LeaseTerms, SchedulerRecord, Wanted
+from dask_sluice.server.model import (
+    DEFAULT_GROUP,
+    ClusterRecord,
+    ClusterSpec,
+    JobRecord,
+    LeaseTerms,
+    SchedulerRecord,
+    Wanted,
+    WorkerGroup,
+)
 from dask_sluice.wire.reasons import Reason, ReasonCode
 from dask_sluice.wire.states import ClusterState
 
@@ -15,7 +24,7 @@ def spec_of(name: str, owner: str = "ada") -> ClusterSpec:
         options={"worker_cores": 1.0},
         environment="",
         scheduler=Size(1, 0, 1),
-        worker=Size(1, 2**30, 1),
+        worker_groups=(WorkerGroup(DEFAULT_GROUP, Size(1, 2**30, 1)),),
         max_workers=6,
         start_timeout_s=60,
         worker_start_timeout_s=60,

@@ -82,6 +82,15 @@ async def test_scaling_above_the_limit_is_cut_and_said(core: Core) -> None:
     assert message == ""
 
 
+async def test_adapting_without_a_maximum_ends_at_the_limit(core: Core) -> None:
+    """One user's `adapt()` once made 8,766 pods (deployments.md, d.4)."""
+    record = await core.running()
+    await core.control.adapt(ADA, record.name, None, None, True)
+    await core.agent(record.name).say({"op": "wish", "count": 8766, "why": "900,000 tasks wait"})
+    record = await core.until_workers(record.name, 4)
+    assert record.wanted.workers == 4
+
+
 @pytest.mark.parametrize("count", [-1, True, 1.5, "3", None])
 async def test_a_count_that_is_none_is_refused(core: Core, count: object) -> None:
     record = await core.running()

@@ -71,7 +71,7 @@ def test_an_idle_cluster_is_warned_twice_and_then_stopped() -> None:
     assert (codes, wake_at) == (["lease_ends"], 1800)
     record, codes, _ = told(record, 1800, seen(1800, idle_since=0))
     assert record.wanted.stop is not None
-    assert record.wanted.stop.sentence == "stopped after 1800 s without work"
+    assert record.wanted.stop.sentence == "stopped after 30 min without work"
     assert not record.wanted.failed
 
 
@@ -156,10 +156,10 @@ def test_no_cluster_is_stopped_for_being_idle_before_its_time(idle_s: float, loo
 @pytest.mark.parametrize(
     ("leases", "wish", "complaint"),
     [
-        (Leases(idle=Idle(maximum=3600)), LeaseRequest(idle_s=7200), "at most 3600 s (leases.idle.maximum)"),
-        (Leases(), LeaseRequest(idle_s=5), "at least 60 s (leases.idle.minimum)"),
+        (Leases(idle=Idle(maximum=3600)), LeaseRequest(idle_s=7200), "at most 1 h (leases.idle.maximum)"),
+        (Leases(), LeaseRequest(idle_s=5), "at least 1 min (leases.idle.minimum)"),
         (Leases(idle=Idle(never=False)), LeaseRequest(idle_s=0), "leases.idle.never forbids it"),
-        (Leases(age=Span(default=60, maximum=600)), LeaseRequest(age_s=601), "at most 600 s (leases.age.maximum)"),
+        (Leases(age=Span(default=60, maximum=600)), LeaseRequest(age_s=601), "at most 10 min (leases.age.maximum)"),
     ],
 )
 def test_what_a_user_asks_for_stays_within_the_range(leases: Leases, wish: LeaseRequest, complaint: str) -> None:
@@ -203,7 +203,7 @@ async def test_who_keeps_a_cluster_keeps_it_within_the_ceiling(tmp_path: Path, w
         record = await core.running()
         kept = await core.control.lease(ADA, record.name, LeaseChange(keep_alive_s=7200))
         assert kept.lease.kept_until == clock.now() + 7200
-        with pytest.raises(LimitExceeded, match="at most 7200 s"):
+        with pytest.raises(LimitExceeded, match="at most 2 h"):
             await core.control.lease(ADA, record.name, LeaseChange(keep_alive_s=7201))
         with pytest.raises(RequestInvalid):
             await core.control.lease(ADA, record.name, LeaseChange(keep_alive_s=-1))

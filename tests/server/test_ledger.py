@@ -11,7 +11,7 @@ from hypothesis.stateful import initialize, invariant, rule
 from dask_sluice.server.backends.protocol import JobKind, Size
 from dask_sluice.server.decision import Decision, Fact, Rules
 from dask_sluice.server.ledger import GIB, Interval, entries, price_hour
-from dask_sluice.server.model import ClusterRecord, JobRecord, Prices, WorkerRecord
+from dask_sluice.server.model import ClusterRecord, JobRecord, Prices, WorkerGroup, WorkerRecord
 from dask_sluice.wire.reasons import Reason, ReasonCode
 from dask_sluice.wire.states import ClusterState, WorkerState
 
@@ -100,7 +100,11 @@ def test_an_entry_names_who_pays_for_what_at_which_price() -> None:
     prices = Prices(core_hour=0.1, memory_gib_hour=0.01, gpu_hour=2.0, currency="USD")
     record = record_of("ada-1")
     spec = replace(
-        record.spec, groups=("physics", "all"), profile="big", prices=prices, worker=Size(4, 8 * GIB, 4, gpus=1)
+        record.spec,
+        groups=("physics", "all"),
+        profile="big",
+        prices=prices,
+        worker_groups=(WorkerGroup("default", Size(4, 8 * GIB, 4, gpus=1)),),
     )
     after = replace(record, spec=spec, workers=(worker(1),))
     (entry,) = entries(record, after)

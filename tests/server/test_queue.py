@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from dask_sluice.server.backends.fake import World
+from dask_sluice.server.backends.fake import Dials, JobDials, World
 from dask_sluice.server.clock import ManualClock
 from dask_sluice.server.model import Caller, ClusterRecord, Grant
-from dask_sluice.server.settings_limits import Ceiling, Limits
+from dask_sluice.server.settings_limits import Ceiling, ClusterCeiling, Limits
+from dask_sluice.server.turnstile import PLACES_TOLD
 from dask_sluice.wire.errors import LimitExceeded
 from dask_sluice.wire.reasons import ReasonCode
 from dask_sluice.wire.states import ClusterState
@@ -123,3 +124,40 @@ async def test_after_a_restart_who_used_much_is_still_served_later(tmp_path: Pat
         standing = core.turnstile.admission.standing
         await eventually(lambda: standing.of("ada", "", clock.now())[1] > 4)
         assert standing.of("grace", "", clock.now())[1] == 0
+
+
+async def test_a_thousand_workers_of_one_user_do_not_delay_anothers_first(tmp_path: Path, world: World) -> None:
+    """Counted in starts, not in seconds: how many of his come between her asking and hers."""
+    limits, dials = Limits(cluster=ClusterCeiling(workers=1000)), Dials(worker=JobDials(submit_takes_s=0.02))
+    async with running_core(tmp_path, world=world, limits=limits, dials=dials) as core:
+        his = await core.running(ADA)
+        await core.control.scale(ADA, his.name, 1000)
+        await eventually(lambda: len(core.backend.submits) > 50)
+        before = len(core.backend.submits)
+        hers = await core.running(GRACE, workers=1)
+        (worker,) = hers.workers
+        starts = core.backend.submits[before:]
+        assert starts.index(hers.scheduler.job.job_id) <= 2 * limits.submits_at_once
+        his_between = starts[: starts.index(worker.job.job_id)]
+        assert len(his_between) <= 10 * limits.submits_at_once, "of a thousand"
+        his = await core.store.cluster(his.name)
+        assert his.reason.code in (ReasonCode.RUNNING, ReasonCode.QUEUED_FOR_TURN)
+        assert sum(not each.state.is_final for each in his.workers) < 1000
+
+
+async def test_everyone_in_a_long_queue_is_told_and_nobody_waits_two_seconds_for_that(
+    tmp_path: Path, world: World
+) -> None:
+    clock = ManualClock()
+    async with running_core(tmp_path, world=world, clock=clock, limits=Limits(site=Ceiling(clusters=1))) as core:
+        await core.running(ADA)
+        names = [(await core.new(Caller(f"user{number}"))).name for number in range(PLACES_TOLD + 20)]
+        for _ in range(4):
+            await clock.advance(0.45)
+
+        async def all_told() -> bool:
+            records = [await core.store.cluster(name) for name in names]
+            places = {record.reason.details.get("position") for record in records}
+            return places == set(range(1, len(names) + 1))
+
+        await eventually(all_told)

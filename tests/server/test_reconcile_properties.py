@@ -14,8 +14,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from dask_sluice.server import facts, wishes
 from dask_sluice.server.backends.protocol import Handle, JobKind, JobState, Seen, Size
-from dask_sluice.server.decision import Decision, Fact, Remove, Rules, Submit, plain
+from dask_sluice.server.decision import Decision, Fact, ReadLog, Remove, Rules, Submit, plain
 from dask_sluice.server.model import (
+    DEFAULT_GROUP,
     AgentHello,
     AgentReport,
     ClusterRecord,
@@ -26,9 +27,11 @@ from dask_sluice.server.model import (
     Observation,
     SchedulerRecord,
     Wanted,
+    WorkerGroup,
     WorkerLoad,
 )
 from dask_sluice.server.reconcile import reconcile
+from dask_sluice.server.reconcile_workers import LIVING
 from dask_sluice.wire.reasons import Reason, ReasonCode
 from dask_sluice.wire.states import CLUSTER_CHANGES, WORKER_CHANGES, ClusterState, WorkerState
 
@@ -40,13 +43,14 @@ SPEC = ClusterSpec(
     options={},
     environment="",
     scheduler=Size(1, 0, 1),
-    worker=Size(1, 0, 1),
+    worker_groups=(WorkerGroup(DEFAULT_GROUP, Size(1, 0, 1)),),
     max_workers=MAX_WORKERS,
     start_timeout_s=60,
     worker_start_timeout_s=60,
     lease=LeaseTerms(idle_s=600, absent_s=900, age_s=5000),
 )
 SCHEDULER = "ada-1-scheduler"
+NO_ENDS = (ReasonCode.CREATED, ReasonCode.RUNNING, ReasonCode.WORKER_STARTING, ReasonCode.WORKER_CONNECTED)
 ROOM = partial(facts.granted, grant=Grant(True, MAX_WORKERS))
 
 
@@ -66,9 +70,11 @@ def new_record() -> ClusterRecord:
 class Outside:
     """What is out there, as a cooperative world would have it."""
 
-    running: dict[str, str] = field(default_factory=dict)  # job id -> state: queued, running, ended
+    running: dict[str, str] = field(default_factory=dict)  # job id -> state: queued, full, running, ended
     submitting: set[str] = field(default_factory=set)
     removing: set[str] = field(default_factory=set)
+    reading: set[str] = field(default_factory=set)
+    read: dict[str, str] = field(default_factory=dict)
     linked: bool = False
     connected: set[str] = field(default_factory=set)
     retired: set[str] = field(default_factory=set)
@@ -87,6 +93,8 @@ def worker_of(job_id: str) -> str:
 def look(job_id: str, state: str) -> Seen:
     if state == "ended":
         return Seen(job_id, JobState.ENDED, exit_code=1, log_tail="it fell over")
+    if state == "full":
+        return Seen(job_id, JobState.PENDING, reason=plain(ReasonCode.NO_CAPACITY, message="all machines are full"))
     return Seen(job_id, JobState.RUNNING if state == "running" else JobState.PENDING, host="127.0.0.1")
 
 
@@ -120,25 +128,29 @@ class Life(RuleBasedStateMachine):
             hello=AgentHello(8786, 8787) if self.out.linked else None,
             report=report if self.out.linked else None,
             unlinked_since=None if self.out.linked else 0.0,
+            log_tails=dict(self.out.read),
         )
 
     def step(self, *what: Fact) -> Decision:
         before = self.record
         decision = reconcile(before, self.observation(), self.now, self.rules_of_reconcile, what)
-        self.check_edges(before, decision)
-        self.check_stopped_starts_nothing(before, decision)
-        self.check_nothing_starts_without_room(before, decision)
+        self.no_state_changes_without_its_event(before, decision)
+        self.a_stopped_cluster_starts_nothing(before, decision)
+        self.nothing_starts_without_room(before, decision)
+        self.never_removes_more_than_asked(before, decision)
         self.record = decision.record
         for action in decision.actions:
             if isinstance(action, Submit):
                 if action.job_id not in self.out.running:
                     self.out.submitting.add(action.job_id)
+            elif isinstance(action, ReadLog):
+                self.out.reading.add(action.job_id)
             else:
                 self.out.removing.add(action.job_id)
         self.decision = decision
         return decision
 
-    def check_edges(self, before: ClusterRecord, decision: Decision) -> None:
+    def no_state_changes_without_its_event(self, before: ClusterRecord, decision: Decision) -> None:
         state = str(before.state)
         workers = {worker.name: str(worker.state) for worker in before.workers}
         for event in decision.events:
@@ -156,18 +168,25 @@ class Life(RuleBasedStateMachine):
         for worker in decision.record.workers:
             assert workers.get(worker.name, "pending") == str(worker.state), "a state changed without its event"
 
-    def check_stopped_starts_nothing(self, before: ClusterRecord, decision: Decision) -> None:
+    def a_stopped_cluster_starts_nothing(self, before: ClusterRecord, decision: Decision) -> None:
         if before.wanted.stop is not None:
             assert not any(isinstance(action, Submit) for action in decision.actions)
             assert decision.record.next_worker == before.next_worker
 
-    def check_nothing_starts_without_room(self, before: ClusterRecord, decision: Decision) -> None:
+    def nothing_starts_without_room(self, before: ClusterRecord, decision: Decision) -> None:
         record = decision.record
         if decision.actions and not record.grant.scheduler:
             assert not any(isinstance(action, Submit) for action in decision.actions)
         if record.next_worker > before.next_worker:
             started = (WorkerState.PENDING, WorkerState.STARTING, WorkerState.RUNNING)
             assert sum(worker.state in started for worker in record.workers) <= record.grant.workers
+
+    def never_removes_more_than_asked(self, before: ClusterRecord, decision: Decision) -> None:
+        after = decision.record
+        living = {worker.name for worker in before.workers if worker.state in LIVING}
+        surplus = {worker.name for worker in after.workers if worker.reason.code is ReasonCode.WORKER_SURPLUS}
+        if after.wanted.stop is None:
+            assert len(living & surplus) <= max(0, len(living) - min(after.grant.workers, MAX_WORKERS))
 
     # -- what people do -------------------------------------------------------------------------
 
@@ -211,7 +230,7 @@ class Life(RuleBasedStateMachine):
         self.step()
 
     @precondition(lambda self: self.out.submitting)
-    @rule(data=st.data(), state=st.sampled_from(["queued", "running"]))
+    @rule(data=st.data(), state=st.sampled_from(["queued", "full", "running"]))
     def submit_gives_a_handle(self, data: st.DataObject, state: str) -> None:
         job_id = data.draw(st.sampled_from(sorted(self.out.submitting)))
         self.out.running[job_id] = state
@@ -247,6 +266,13 @@ class Life(RuleBasedStateMachine):
         self.out.linked = self.out.linked and job_id != SCHEDULER
         self.step(partial(facts.job_removed, job_id=job_id))
 
+    @precondition(lambda self: self.out.reading)
+    @rule()
+    def log_is_read(self) -> None:
+        self.out.read |= dict.fromkeys(self.out.reading, "it is at something")
+        self.out.reading.clear()
+        self.step()
+
     @rule(linked=st.booleans())
     def link_changes(self, linked: bool) -> None:
         self.out.linked = linked and self.out.running.get(SCHEDULER) == "running"
@@ -280,6 +306,16 @@ class Life(RuleBasedStateMachine):
         assert sum(not worker.state.is_final for worker in self.record.workers) <= MAX_WORKERS
 
     @invariant()
+    def every_end_has_a_reason(self) -> None:
+        record = self.record
+        if record.state.is_final:
+            assert record.reason == record.wanted.stop
+        ended = [record.reason] if record.state.is_final else []
+        for reason in [*ended, *(worker.reason for worker in record.workers if worker.state.is_final)]:
+            assert reason.code not in NO_ENDS
+            assert "?" not in reason.sentence, reason
+
+    @invariant()
     def a_second_step_decides_nothing_new(self) -> None:
         first = self.step()
         again = reconcile(first.record, self.observation(), self.now, self.rules_of_reconcile)
@@ -300,9 +336,11 @@ class Life(RuleBasedStateMachine):
             assert not self.out.submitting
 
     def teardown(self) -> None:
-        """From wherever we are, a world that cooperates comes to rest."""
-        if not hasattr(self, "record"):
-            return
+        if hasattr(self, "record"):
+            self.from_any_state_repeated_steps_reach_rest()
+
+    def from_any_state_repeated_steps_reach_rest(self) -> None:
+        """Where the world cooperates."""
         for _ in range(200):
             if self.cooperate():
                 break

@@ -13,7 +13,8 @@ import pytest
 from sqlalchemy import Connection, inspect, text
 
 import dask_sluice.server.store
-from dask_sluice.server.model import Grant
+from dask_sluice.server.backends.protocol import Size
+from dask_sluice.server.model import Grant, WorkerGroup
 from dask_sluice.server.store import Store
 from dask_sluice.server.store.engines import Location, schema_engine
 from dask_sluice.server.store.schema import HEAD, SchemaUnknown, prepare, upgrade
@@ -127,6 +128,8 @@ async def test_every_earlier_revision_is_brought_up_with_what_is_in_it(revision:
     try:
         record = await store.cluster("ada-1")
         assert (record.version, [worker.name for worker in record.workers]) == (7, ["worker-1"])
+        assert record.spec.worker_groups == (WorkerGroup("default", Size(1, 2**30, 1)),)
+        assert [worker.group for worker in record.workers] == ["default"]
         assert (record.spec.lease.idle_s, record.grant) == (600, Grant(scheduler=True, workers=1))
         assert (await store.secrets("ada-1")).link_token == "token"
         assert [event.cluster for event in await store.events(owner="ada")] == ["ada-1"]

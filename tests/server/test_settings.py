@@ -78,7 +78,7 @@ def test_every_section_can_be_set(tmp_path: Path) -> None:
             ["would end the clusters of all servers"],
         ),
         ("on_stop: maybe", 1, ["on_stop must be one of 'stop_clusters', 'keep_clusters'", 'got "maybe"']),
-        ("listen:", 1, ["listen must be keys with values; got null"]),
+        ("listen:", 1, ["listen must be keys with values, out of address, port, prefix", "got null"]),
         ("options:\n  environment:\n    allowed:\n    - /opt\n    - 3", 5, ["allowed.1 must be text", "got 3"]),
         ("options:\n  worker_cores: {default: 1, minimum: 2}", 2, ["must keep minimum <= default <= maximum"]),
         ("listen:\n  tls_key: nowhere.pem", 2, ["there is no file /etc/sluice/nowhere.pem"]),
@@ -96,7 +96,9 @@ def test_every_section_can_be_set(tmp_path: Path) -> None:
         ("usage:\n  budgets:\n    per_user: {amuont: 1, amount: 1}", 3, ["unknown key 'amuont'", "mean 'amount'?"]),
         ("usage:\n  budgets:\n    users:\n      ada: {}", 4, ["usage.budgets.users.ada.amount is missing"]),
         ("usage:\n  budgets:\n    groups: {maths: {amount: 1, period: year}}", 3, ["'day', 'week', 'month'"]),
+        ("usage:\n  budgets:\n    ada: {amount: 1}", 3, ["unknown key 'ada'", "it belongs under 'users' or 'groups'"]),
         ("usage:\n  budgets: {drain_at: 0.9}", 2, ["usage.budgets.drain_at must be a number, at least 1; got 0.9"]),
+        ("metrics: {token: short}", 1, ["metrics.token must be text of at least 16 characters or null"]),
         ("usage:\n  budgets: {warn_at: 80}", 2, ["usage.budgets.warn_at must be", "at most 1; got 80"]),
     ],
 )

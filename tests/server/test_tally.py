@@ -17,7 +17,9 @@ from .records import record_of
 
 def worker(number: int, state: WorkerState = WorkerState.RUNNING, connected_at: float | None = None) -> WorkerRecord:
     name = f"worker-{number}"
-    return WorkerRecord(name, JobRecord(name), state, Reason(ReasonCode.WORKER_STARTING), 10.0, connected_at)
+    return WorkerRecord(
+        name, JobRecord(name), state, Reason(ReasonCode.WORKER_STARTING), 10.0, connected_at=connected_at
+    )
 
 
 records = st.builds(

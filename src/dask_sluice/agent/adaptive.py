@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Optional
 
+from ..wire.durations import span
+
 _FULL = 0.6
 """From this part of the workers' memory on, distributed asks for twice as many (`Scheduler.adaptive_target`)."""
 
@@ -124,8 +126,8 @@ def _why_more(load: Load, behind: bool) -> str:
 
 def _why_fewer(recent: Sequence[Load], patience_s: float) -> str:
     if not any(load.tasks for load in recent):
-        return f"nothing to do for {patience_s:g} s"
-    return f"{_work(recent[0])}; fewer have been enough for {patience_s:g} s"
+        return f"nothing to do for {span(patience_s)}"
+    return f"{_work(recent[0])}; fewer have been enough for {span(patience_s)}"
 
 
 def _work(load: Load) -> str:

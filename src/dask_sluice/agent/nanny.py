@@ -7,9 +7,11 @@ a worker process ended, count, and end for a reason when going on makes no sense
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import logging
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Optional
 
@@ -18,6 +20,7 @@ from distributed import Nanny, Worker
 from distributed.core import Status
 from tornado.ioloop import PeriodicCallback
 
+from ..wire.durations import span
 from ..wire.launch import WorkerLaunch
 from ..wire.reasons import Reason, ReasonCode
 from .restarts import Memory, how_it_ended, may_restart, out_of_memory
@@ -29,6 +32,8 @@ CONNECT_WITHIN_S = 60.0
 """A worker that has not reached its scheduler by then gives up."""
 SCHEDULER_GONE_S = 10.0
 """A worker process that closed by itself is not started again if the scheduler is silent for so long."""
+LOOKS_KEPT = 40
+"""At a worker's memory, of two each 100 ms (`distributed.worker.memory.monitor-interval`): two seconds."""
 _SIGNALS_SETTLE_S = 0.1
 """A signal to the whole group reaches us about when it ends the worker process: first see what was meant."""
 
@@ -51,7 +56,7 @@ class WatchedNanny(Nanny):
         self.launch = launch
         self._asked = 0
         self._ends: list[float] = []
-        self._memory: Optional[Memory] = None
+        self._used_bytes: deque[int] = deque(maxlen=LOOKS_KEPT)
         self._tasks: set[asyncio.Task[None]] = set()
         monitor = self.periodic_callbacks.get("memory_monitor")
         if monitor is not None:
@@ -104,7 +109,7 @@ class WatchedNanny(Nanny):
         if self.stopping or self.status != Status.running:
             return
         if exit_code == 0 and not await self._scheduler_answers():
-            await self._give_up(ReasonCode.WORKER_LOST, how=f"its scheduler was silent for {SCHEDULER_GONE_S:g} s")
+            await self._give_up(ReasonCode.WORKER_LOST, how=f"its scheduler was silent for {span(SCHEDULER_GONE_S)}")
             return
         memory = self._memory_at_end(exit_code)
         how = how_it_ended(exit_code, memory)
@@ -144,18 +149,25 @@ class WatchedNanny(Nanny):
     # -- memory
 
     def _look_at_memory(self) -> None:
-        """Note what the worker process uses, then let the Nanny judge it as always."""
-        pid = self.process.pid if self.process is not None else None
-        limit = self.memory_manager.memory_limit
-        if pid is not None and limit:
-            try:
-                self._memory = Memory(psutil.Process(pid).memory_info().rss, limit)
-            except psutil.Error:  # it has just ended
-                return
+        """Note what the worker process uses, and let the Nanny judge it as always.
+
+        What it used at most in the last moments is what counts: the Nanny looks for itself, a little later, at more;
+        and a process that ends gives its memory back while it is still looked at.
+        """
+        self._note_memory()
         self.memory_manager.memory_monitor(self)
+        self._note_memory()
+
+    def _note_memory(self) -> None:
+        pid = self.process.pid if self.process is not None else None
+        if pid is not None:
+            with contextlib.suppress(psutil.Error):  # it has just ended
+                self._used_bytes.append(psutil.Process(pid).memory_info().rss)
 
     def _memory_at_end(self, exit_code: int) -> Optional[Memory]:
-        memory, self._memory = self._memory, None
+        used, limit = max(self._used_bytes, default=0), self.memory_manager.memory_limit
+        self._used_bytes.clear()
+        memory = Memory(used, limit) if used and limit else None
         fraction = self.memory_manager.memory_terminate_fraction or 1.0
         return memory if out_of_memory(exit_code, memory, float(fraction)) else None
 

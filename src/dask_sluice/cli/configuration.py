@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from .clusters import options_of
-from .exits import USAGE, Exit
+from .exits import FAILED, USAGE, Exit
 
 
 @click.command("check-config")
@@ -26,14 +26,19 @@ def check_config_command(
     """Check a configuration file: everything that is wrong with it, or what it comes to.
 
     With --user: what that user's cluster would be, every value with where it comes from, and every profile. Nothing
-    is started; the site's hooks are asked. Secrets are masked.
+    is started; the site's hooks are asked. Backend, authenticator and hooks are imported. Secrets are masked.
     """
-    from ..server.settings import SettingsError, describe, load
+    from ..server.policy.sample import leads_nowhere
+    from ..server.settings import SettingsError, describe, load, warnings, where
 
     try:
         settings = load(file)
     except SettingsError as error:
         raise Exit(str(error), USAGE) from error
+    if wrong := [f"{where(file, place)}: {what}" for place, what in leads_nowhere(settings)]:
+        raise Exit("\n".join(wrong), FAILED)
+    for warning in warnings(settings):
+        click.echo(f"warning: {warning}", err=True)
     if user is None:
         if groups or profile or given or pods:
             raise Exit("--groups, --profile, --option and --pods are about a user: name one with --user", USAGE)
@@ -49,7 +54,7 @@ def check_config_command(
     if pods:
         show_pods(settings, user, named, chosen)
     else:
-        show_sample(settings, user, named, chosen, as_json)
+        show_sample(settings, file, user, named, chosen, as_json)
 
 
 @click.command("config-reference")

@@ -28,7 +28,8 @@ def drain_command(off: bool, show: bool, message: str, as_json: bool, **server: 
         return
     left = f"{view.clusters} cluster{'' if view.clusters == 1 else 's'}"
     if not view.draining:
-        click.echo(f"not draining: new clusters are taken; there are {left}")
+        there = "is" if view.clusters == 1 else "are"
+        click.echo(f"not draining: new clusters are taken; there {there} {left}")
         return
     told = f": {view.message}" if view.message else ""
     click.echo(f"draining since {output.clock(view.since or 0)} by {view.by}{told}; {left} left")
@@ -55,7 +56,7 @@ def backup_command(file: Path, data_dir: Path | None) -> None:
         back_up(directories(data_dir), file.absolute())
     except CannotStart as error:
         raise Exit(str(error), FAILED) from error
-    click.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB", err=True)
+    click.echo(f"{file}: {file.stat().st_size / 1e3:,.0f} kB", err=True)
 
 
 @click.command("restore")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich.text import Text
 
 from ..wire import plans as words
+from ..wire.durations import span
 from ..wire.errors import SluiceError
 from . import output, plans
 from .exits import FAILED, USAGE, Exit
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def show_sample(
-    settings: Settings, user: str, groups: tuple[str, ...], given: Mapping[str, Any], as_json: bool
+    settings: Settings, file: Path, user: str, groups: tuple[str, ...], given: Mapping[str, Any], as_json: bool
 ) -> None:
     """Print it; ends with an error where the user's choice is refused."""
     from ..server.policy.sample import caller_of, sample
@@ -36,7 +38,10 @@ def show_sample(
     else:
         _show(found)
     if found.outcome.refused:
-        raise Exit(f"{user} would be refused: {found.outcome.refused}", USAGE)
+        from ..server.settings import where
+
+        place = f"{where(file, found.outcome.place)}: " if found.outcome.place else ""
+        raise Exit(f"{place}{user} would be refused: {found.outcome.refused}", USAGE)
 
 
 def show_pods(settings: Settings, user: str, groups: tuple[str, ...], given: Mapping[str, Any]) -> None:
@@ -78,5 +83,5 @@ def _row(name: str, outcome: Outcome) -> list[str | Text]:
         return [name, Text(outcome.refused, style="yellow"), "", "", ""]
     plan = outcome.plan
     fits = ", ".join(f"{count} on {node}" for node, count in (outcome.fits or {}).items())
-    idle = words.span(plan.idle_s) if plan.idle_s else "never"
+    idle = span(plan.idle_s) if plan.idle_s else "never"
     return [name, words.size_in_words(plan.worker), f"at most {plan.max_workers}", idle, fits]

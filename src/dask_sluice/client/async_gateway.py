@@ -33,6 +33,7 @@ from ..wire.api import (
     WorkerView,
     read,
 )
+from ..wire.durations import span
 from ..wire.errors import SluiceError
 from ..wire.names import API_ROOT, IDEMPOTENCY_HEADER
 from ..wire.options import Option, OptionType, check_options
@@ -46,8 +47,9 @@ from .plan import Plan
 from .progress import Progress
 from .reports import ClusterReport
 
-WAIT_S = 20.0
-"""How long one waiting request is held; shorter than the patience of proxies on the way."""
+WAIT_S = 10.0
+"""How long one waiting request is held; shorter than the patience of proxies on the way, which for some is 15 s."""
+_ENDS = {ClusterState.STOPPING: "is ending", ClusterState.STOPPED: "has ended", ClusterState.FAILED: "has failed"}
 UNDO_S = 2.0
 """How long a create that was given up waits for the server, to undo it."""
 When = str | date
@@ -198,11 +200,11 @@ class AsyncGateway:
                 view = await asyncio.wait_for(self.wait(view.name, view.version), left)
             except asyncio.TimeoutError:
                 raise StartTimedOut(
-                    f"cluster {view.name} was not running after {timeout:g} s: {view.reason.sentence}",
+                    f"cluster {view.name} was not running after {span(timeout or 0)}: {view.reason.sentence}",
                     hint=view.reason.hint,
                 ) from None
         if view.state is not ClusterState.RUNNING:
-            how = "failed to start" if view.started_at is None else f"is {view.state}"
+            how = "failed to start" if view.started_at is None else _ENDS[view.state]
             raise GatewayClusterError(f"cluster {view.name} {how}: {view.reason.sentence}", hint=view.reason.hint)
         return view
 
@@ -236,7 +238,10 @@ class AsyncGateway:
 
     async def change_lease(self, cluster_name: str, change: LeaseChange) -> ClusterView:
         """Keep a cluster although it is idle or alone, make its life longer, or say that we are there."""
-        return read(ClusterView, await self._connection.send("POST", _path(cluster_name, "lease"), body=asdict(change)))
+        path, body = _path(cluster_name, "lease"), asdict(change)
+        # An extension counts from the end that there is: twice is not the same as once.
+        once = change.extend_s is not None
+        return read(ClusterView, await self._connection.send("POST", path, body=body, repeatable=not once))
 
     async def stop_cluster(self, cluster_name: str) -> None:
         """Ask a cluster to end; does not wait for it. Ended already is success."""

@@ -24,6 +24,8 @@ from distributed.utils import Log, Logs, NoOpAwaitable
 
 from ..wire.api import ClusterView, EventView, LeaseChange, LeaseRequest, LeaseView, WorkerView
 from ..wire.errors import ClusterNotFound, SluiceError
+from ..wire.reasons import WORTH_A_WARNING
+from ..wire.states import ClusterState
 from .async_gateway import AsyncGateway
 from .comm import Transport, route_to
 from .durations import seconds
@@ -293,8 +295,10 @@ class GatewayCluster(Cluster):
         before, self._view = self._view, view
         # A connected `distributed.Client` is warned by the scheduler.
         if not _clients_of(self):
-            for sentence in _notices(view) - (_notices(before) if before else set()):
-                warnings.warn(sentence, GatewayWarning, stacklevel=2)
+            known = _notices(before) if before else {}
+            for about, sentence in _notices(view).items():
+                if about not in known:
+                    warnings.warn(sentence, GatewayWarning, stacklevel=2)
         if view.state.is_active:
             with contextlib.suppress(OSError):
                 await self._refresh()
@@ -350,13 +354,17 @@ class _Presence:
             await self._gateway.change_lease(view.name, LeaseChange(present=True))
 
 
-def _notices(view: ClusterView) -> set[str]:
-    """What whoever works with the cluster should know, while it holds."""
-    lease, budget = view.lease.notice, view.budget
-    return {
-        *([f"cluster {view.name} {lease.sentence}"] if lease else ()),
-        *([f"cluster {view.name}: {budget.sentence}"] if budget else ()),
-    }
+def _notices(view: ClusterView) -> dict[str, str]:
+    """What whoever works with the cluster should know, while it holds: what it is about, and the sentence."""
+    lease, budget, reason = view.lease.notice, view.budget, view.reason
+    said: dict[str, str] = {}
+    if lease:
+        said[lease.sentence] = f"cluster {view.name} {lease.sentence}"
+    if budget:
+        said[budget.sentence] = f"cluster {view.name}: {budget.sentence}"
+    if view.state is ClusterState.RUNNING and reason.code in WORTH_A_WARNING:
+        said[reason.code] = f"cluster {view.name}: {reason.sentence}"
+    return said
 
 
 def _clients_of(cluster: GatewayCluster) -> list[Any]:

@@ -1,7 +1,8 @@
 """HTTP to the server: one kept-alive connection, errors as `wire.errors`, patience where patience helps.
 
-What is safe to repeat is repeated when the connection breaks or the server asks for a moment (429, 503 with
-Retry-After); a create is safe because it carries an idempotency key.
+What is safe to repeat is repeated when the connection breaks, when somebody on the way says that it broke (502,
+504), or when the server asks for a moment (429, 503 with Retry-After); a create is safe because it carries an
+idempotency key.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from ..wire.errors import SluiceError, from_problem
 from . import config
 from .auth import Auth
 
-TRIES = 4
+TRIES = 6
+"""With the pauses between them at least six seconds, in which a load balancer may send us to a server that is gone."""
 LONGEST_PAUSE_S = 10.0
 STREAM_QUIET_S = 60.0
-"""A server's stream says at least every 15 s that it is still there."""
+"""A server's stream says at least every 10 s that it is still there."""
 TIMEOUT = httpx.Timeout(30.0, connect=10.0, read=60.0)
 
 
@@ -90,7 +92,7 @@ class Connection:
                 `GatewayServerError` where something else than a dask-sluice server answers
         """
         for attempt in range(TRIES):
-            last = attempt == TRIES - 1 or not repeatable
+            last = attempt == TRIES - 1
             try:
                 response = await self._http.request(
                     method,
@@ -102,12 +104,12 @@ class Connection:
             except httpx.ConnectError as error:
                 raise self._unreachable(error) from error
             except httpx.TransportError as error:
-                if last:
+                if last or not repeatable:
                     raise self._unreachable(error) from error
                 await asyncio.sleep(_pause(attempt, None))
                 continue
-            if response.status_code in (429, 503) and "retry-after" in response.headers and not last:
-                await asyncio.sleep(_pause(attempt, response.headers["retry-after"]))
+            if not last and _may_pass(response, repeatable=repeatable):
+                await asyncio.sleep(_pause(attempt, response.headers.get("retry-after")))
                 continue
             return self._decode(response)
         raise AssertionError("unreachable: the last attempt returns or raises")
@@ -173,6 +175,13 @@ class Connection:
 def _verify(address: str) -> ssl.SSLContext | bool:
     """Certificates are checked as usual; for plain HTTP the costly reading of them is left out."""
     return True if address.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _may_pass(response: httpx.Response, *, repeatable: bool) -> bool:
+    """Whether the same request may succeed in a moment. After 429 and 503 nothing was done; after 502 nobody knows."""
+    if response.status_code in (429, 503):
+        return "retry-after" in response.headers
+    return repeatable and response.status_code in (502, 504)
 
 
 def _seconds(response: httpx.Response) -> float | None:

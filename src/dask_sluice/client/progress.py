@@ -17,7 +17,8 @@ from ..wire.api import ClusterView
 
 QUIET_S = 0.5
 """A start that is quicker than this is not worth a line."""
-_PHASES = {"queued": "queued", "scheduler_starting": "scheduler starting", "connecting": "connecting"}
+_PHASES = {"scheduler_starting": "scheduler starting"}
+"""Those that read better in other words."""
 
 
 class Progress:

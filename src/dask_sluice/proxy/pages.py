@@ -15,6 +15,10 @@ from ..wire.names import PROBLEM_TYPE, REQUEST_ID_HEADER
 Headers = list[tuple[bytes, bytes]]
 
 
+_ELSEWHERE = (b"Connection", b"close")
+"""Where several servers stand behind a load balancer, the next connection may lead to one that lives."""
+
+
 class Refusal(Exception):
     """The proxy answers this itself. `message` says what was wrong, `hint` what to do."""
 
@@ -124,7 +128,7 @@ def server_away() -> Refusal:
         "The server is restarting",
         "The dask-sluice server does not answer just now; clusters that are running go on computing.",
         "Try again in a few seconds.",
-        [(b"Retry-After", b"2")],
+        [(b"Retry-After", b"2"), _ELSEWHERE],
     )
 
 
@@ -136,6 +140,7 @@ def server_broke_off() -> Refusal:
         "The server broke off",
         "The dask-sluice server ended the connection before it answered.",
         "Try again; if it happens again, give the administrator the request number below.",
+        [_ELSEWHERE],
     )
 
 

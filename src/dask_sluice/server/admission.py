@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from ..wire.reasons import ReasonCode
@@ -181,13 +181,15 @@ class Admission:
         """What it has and wants, promises included."""
         return self._counted.get(cluster)
 
+    def waiters(self) -> Iterator[Demand]:
+        """Everyone who waits, in no order."""
+        return (demand for theirs in self._waiting.values() for demand in theirs.values())
+
     def line(self, now: float) -> list[str]:
         """Everyone who waits, the next to be served first."""
-        everyone = (demand for theirs in self._waiting.values() for demand in theirs.values())
         standing = self.standing
-        return [
-            name for *_, name in sorted((*standing.of(each.owner, each.group, now), *_turn(each)) for each in everyone)
-        ]
+        places = sorted((*standing.of(each.owner, each.group, now), *_turn(each)) for each in self.waiters())
+        return [name for *_, name in places]
 
     # -- deciding
 

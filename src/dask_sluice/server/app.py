@@ -23,6 +23,7 @@ from .identity.protocol import Authenticator
 from .identity.token import TokenAuthenticator
 from .listening import local_address
 from .settings_schema import Settings
+from .settings_warnings import warnings
 from .startup import CannotStart
 
 if TYPE_CHECKING:
@@ -111,6 +112,8 @@ class Server:
         """Return when everything works: the clusters on the books are looked after, and a proxy is there."""
         await core.backend.start()
         self._stack.push_async_callback(core.backend.close)
+        for warning in warnings(self._settings):
+            log.warning("%s", warning)
         for note in core.backend.describe().notes:
             log.info("%s", note)
         from .metrics import watch_lag

@@ -11,11 +11,12 @@ import hashlib
 import json
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
 from ..wire.api import Credentials, DrainView, LeaseChange, LeaseRequest, PlanView
-from ..wire.errors import BackendUnavailable, ClusterNotRunning, RequestInvalid
+from ..wire.errors import BackendUnavailable, ClusterNotRunning, LimitExceeded, RequestInvalid
 from ..wire.options import Option
 from ..wire.reasons import Reason, ReasonCode
 from ..wire.states import ClusterState
@@ -29,7 +30,8 @@ from .decision import Change, plain
 from .drain import Drain, draining
 from .job_logs import JobLogs
 from .ledger import Interval
-from .model import Caller, ClusterRecord, Event, JobRecord, SchedulerRecord, Wanted, WorkerRecord
+from .limits import too_many_clusters
+from .model import Caller, ClusterRecord, ClusterSpec, Event, JobRecord, SchedulerRecord, Wanted, WorkerRecord
 from .policy import AS_SET, Action, Policy, Resolved, check, check_admin, cluster_name
 from .policy.hooks import Hooks
 from .store import Secrets, Store
@@ -76,9 +78,24 @@ class Control:
     async def plan(self, caller: Caller, options: Mapping[str, Any], lease: LeaseRequest = AS_SET) -> PlanView:
         """What a create with these options would make, and why; nothing is made.
 
+        What stands in the way of a new cluster just now, whatever its options, is among the notes.
         raises  all that `create` raises for what is asked for
         """
-        return (await self._resolve(caller, options, lease)).plan
+        resolved = await self._resolve(caller, options, lease)
+        obstacles = [f"just now it would be refused: {each}" async for each in self._obstacles(caller, resolved.spec)]
+        return replace(resolved.plan, notes=(*resolved.plan.notes, *obstacles))
+
+    async def _obstacles(self, caller: Caller, spec: ClusterSpec) -> AsyncIterator[str]:
+        if (state := await self._drain.state()) is not None:
+            yield state.reason.sentence
+        try:
+            if self._budgets is not None:
+                self._budgets.admit(spec)
+        except LimitExceeded as error:
+            yield error.message
+        most = self._policy.limits.clusters_of(caller.name)
+        if most is not None and (used := len(await self._store.clusters(caller.name, SHOWN))) >= most.most:
+            yield too_many_clusters(caller.name, used, most).message
 
     async def create(
         self,

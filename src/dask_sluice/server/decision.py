@@ -36,6 +36,10 @@ class Rules:
     """A worker that stayed this long did not fail at starting."""
     worker_failure_limit: int = 5
     """Failures in a row after which no more workers are started."""
+    read_log_s: float = 2.0
+    """How long the end of a job that is given up may wait for the last lines of its log."""
+    silent_s: float = 2.0
+    """Whoever waits longer is told for what."""
     link_grace_s: float = 2.0
     """A link that is back sooner was never lost."""
     link_limit_s: float = 900.0
@@ -60,7 +64,14 @@ class Remove:
     job_id: str
 
 
-Action = Submit | Remove
+@dataclass(frozen=True)
+class ReadLog:
+    """Read the end of what this living job wrote: it is about to be given up, and its last lines tell why."""
+
+    job_id: str
+
+
+Action = Submit | Remove | ReadLog
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,13 @@ from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
+from ..wire.durations import span
 from ..wire.errors import BackendUnavailable, ClusterNotFound
 from ..wire.reasons import Reason
 from ..wire.states import ClusterState, WorkerState
 from . import facts
 from .about import now_about
-from .backends.protocol import Backend, Handle, Refused, Unavailable
+from .backends.protocol import Backend, Handle, ReadsLogs, Refused, Unavailable
 from .clock import Clock
 from .decision import Fact
 from .jobs import LaunchSettings, build_job
@@ -35,6 +36,8 @@ SUBMIT_TIMEOUT_S = 120.0
 REMOVE_TIMEOUT_S = 60.0
 RECOVER_TIMEOUT_S = 20.0
 RECOVER_AGAIN_S = 10.0
+READ_LOG_TIMEOUT_S = 5.0
+LOG_TAIL_BYTES = 8192
 RETRY_S = (0.5, 1, 2, 5, 10, 30)
 
 
@@ -51,6 +54,7 @@ class Errands:
         self._waiting: set[str] = set()
         """Jobs whose submit failed and is to be tried again: nothing is under way."""
         self._removals: set[str] = set()
+        self._readings: set[str] = set()
         self._secrets: dict[str, Secrets] = {}
 
     def submitting(self, cluster: str) -> Iterable[str]:
@@ -68,6 +72,26 @@ class Errands:
         if job_id not in self._removals:
             self._removals.add(job_id)
             self._loop.start_task(self._remove(record.name, job_id))
+
+    def read_log(self, record: ClusterRecord, job_id: str) -> None:
+        """Bring the end of what this job wrote, unless that is under way."""
+        if job_id not in self._readings:
+            self._readings.add(job_id)
+            self._loop.start_task(self._read_log(record.name, job_id))
+
+    async def _read_log(self, name: str, job_id: str) -> None:
+        now_about(name)
+        tail = ""
+        try:
+            if isinstance(self._backend, ReadsLogs):
+                async with asyncio.timeout(READ_LOG_TIMEOUT_S):
+                    tail = await self._backend.logs(name, job_id, max_bytes=LOG_TAIL_BYTES)
+        except Exception:  # a reason without its last lines is better than none
+            log.exception("%s: what %s wrote cannot be read", name, job_id)
+        finally:
+            self._readings.discard(job_id)
+        self._loop.sightings.read(name, job_id, tail)
+        self._loop.mark(name)
 
     async def _submit(self, name: str, job_id: str) -> None:
         now_about(name)
@@ -97,7 +121,7 @@ class Errands:
             await self._tell_silent(name, str(error), error.reason)
             return False
         except TimeoutError:
-            await self._tell_silent(name, f"no answer in {SUBMIT_TIMEOUT_S:g} s")
+            await self._tell_silent(name, f"no answer in {span(SUBMIT_TIMEOUT_S)}")
             return False
         except Exception as error:  # a fault of a backend must not end the server
             log.exception("%s: submitting %s failed", name, job_id)
@@ -136,7 +160,7 @@ class Errands:
                 for handle in handles:
                     await self._backend.remove(handle)
         except (Unavailable, TimeoutError) as error:
-            await self._tell_silent(name, str(error) or f"no answer in {REMOVE_TIMEOUT_S:g} s")
+            await self._tell_silent(name, str(error) or f"no answer in {span(REMOVE_TIMEOUT_S)}")
             return False
         except Exception as error:  # a fault of a backend must not leave a job behind: try again
             log.exception("%s: removing a job failed", name)

@@ -17,6 +17,8 @@ from .decision import Draft, plain
 from .model import Adaptive, Grant, JobRecord, WorkerRecord
 
 QUEUED = (ReasonCode.QUEUED, ReasonCode.WORKERS_QUEUED, ReasonCode.QUEUED_FOR_TURN)
+NOTHING_SAID = (ReasonCode.CREATED, ReasonCode.RUNNING)
+"""Reasons in place of which people are better told for what their cluster waits."""
 
 
 def granted(draft: Draft, grant: Grant) -> None:
@@ -39,7 +41,7 @@ def queued(draft: Draft, reason: Reason) -> None:
     wants_workers = record.state is ClusterState.RUNNING and record.grant.workers < record.wanted.workers
     if record.wanted.stop is not None or not (wants_workers or record.state is ClusterState.PENDING):
         return
-    if record.reason.code not in (*QUEUED, ReasonCode.CREATED, ReasonCode.RUNNING):
+    if record.reason.code not in (*QUEUED, *NOTHING_SAID):
         return  # it waits for something worse
     before = record.reason
     if (before.code, before.details.get("limit")) != (reason.code, reason.details.get("limit")):

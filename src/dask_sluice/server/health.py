@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..wire.durations import span
 from ..wire.errors import SluiceError
 from .clock import Clock
 from .loop import Loop
@@ -128,7 +129,9 @@ class HealthChecks:
         if silence is None:
             return Check("backend", True, "the backend answers")
         since, message = silence
-        return Check("backend", False, f"the backend has not answered for {self._clock.now() - since:.0f} s", message)
+        return Check(
+            "backend", False, f"the backend has not answered for {span(round(self._clock.now() - since))}", message
+        )
 
     def _proxies(self) -> Check:
         if self._routes.followers:

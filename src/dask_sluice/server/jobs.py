@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..wire.launch import SchedulerLaunch, TLSFiles, WorkerLaunch
 from ..wire.names import LINK_PATH
-from .backends.protocol import Job, JobKind
+from .backends.protocol import Job, JobKind, Size
 from .certificates import Role, issue
 from .model import ClusterRecord, WorkerRecord
 from .store import Secrets
@@ -56,34 +56,35 @@ def scheduler_job(record: ClusterRecord, secrets: Secrets, settings: LaunchSetti
     )
     job_id = record.scheduler.job.job_id
     image = spec.scheduler_image or spec.image
-    return _job(record, job_id, JobKind.SCHEDULER, launch, image, secrets)
+    return _job(record, job_id, JobKind.SCHEDULER, spec.scheduler, launch, image, secrets)
 
 
 def worker_job(
     record: ClusterRecord, worker: WorkerRecord, secrets: Secrets, settings: LaunchSettings, now: float
 ) -> Job:
     """One worker. It is told where the scheduler listens, and nothing of the server."""
-    spec, scheduler = record.spec, record.scheduler
+    spec, scheduler, size = record.spec, record.scheduler, record.spec.size_of(worker.group)
     launch = WorkerLaunch(
         role="worker",
         cluster=spec.name,
         name=worker.name,
         scheduler_address=f"tls://{scheduler.host}:{scheduler.port}",
         host=settings.host,
-        threads=spec.worker.threads,
-        memory_limit_bytes=spec.worker.memory_bytes,
+        threads=size.threads,
+        memory_limit_bytes=size.memory_bytes,
         local_directory="",
         tls=_tls(Role.WORKER, spec.name, worker.name, secrets, now),
         max_restarts=settings.max_restarts,
         restart_window_s=settings.restart_window_s,
     )
-    return _job(record, worker.job.job_id, JobKind.WORKER, launch, spec.image, secrets)
+    return _job(record, worker.job.job_id, JobKind.WORKER, size, launch, spec.image, secrets)
 
 
 def _job(
     record: ClusterRecord,
     job_id: str,
     kind: JobKind,
+    size: Size,
     launch: SchedulerLaunch | WorkerLaunch,
     image: str,
     secrets: Secrets,
@@ -94,7 +95,7 @@ def _job(
         kind=kind,
         cluster=spec.name,
         owner=spec.owner,
-        size=spec.scheduler if kind is JobKind.SCHEDULER else spec.worker,
+        size=size,
         environment=spec.environment,
         launch=launch,
         variables={**spec.variables, **secrets.variables},

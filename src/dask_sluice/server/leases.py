@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..wire.api import LeaseRequest
+from ..wire.durations import span
 from ..wire.errors import LimitExceeded, RequestInvalid
 from ..wire.reasons import Reason, ReasonCode
 from .decision import plain
@@ -28,24 +29,26 @@ def terms(leases: Leases, wish: LeaseRequest) -> LeaseTerms:
     )
 
 
-def _within(span: Span, name: str, asked: float | None) -> float:
+def _within(bounds: Span, name: str, asked: float | None) -> float:
     if asked is None:
-        return span.default
+        return bounds.default
     key = f"leases.{name}"
     if asked == 0:
-        if not span.never:
+        if not bounds.never:
             raise LimitExceeded(f"{name} cannot be 0 (never) here: {key}.never forbids it", details={"limit": key})
         return 0.0
-    if asked < span.minimum:
-        raise _out_of_range(name, asked, f"at least {span.minimum:g} s ({key}.minimum)")
-    if span.maximum is not None and asked > span.maximum:
-        raise _out_of_range(name, asked, f"at most {span.maximum:g} s ({key}.maximum)")
+    if asked < bounds.minimum:
+        raise _out_of_range(name, asked, f"at least {span(bounds.minimum)} ({key}.minimum)")
+    if bounds.maximum is not None and asked > bounds.maximum:
+        raise _out_of_range(name, asked, f"at most {span(bounds.maximum)} ({key}.maximum)")
     return asked
 
 
 def _out_of_range(name: str, asked: float, allowed: str) -> LimitExceeded:
     return LimitExceeded(
-        f"{name} may be {allowed}, got {asked:g} s", hint="An administrator sets the range.", details={"field": name}
+        f"{name} must be {allowed}, got {span(asked)}",
+        hint="An administrator sets the range.",
+        details={"field": name},
     )
 
 
@@ -57,7 +60,7 @@ def kept(record: ClusterRecord, for_s: float, now: float) -> float:
     most = record.spec.lease.keep_alive_max_s
     _check_positive("keep_alive_s", for_s)
     if for_s > most:
-        raise _out_of_range("keep_alive_s", for_s, f"at most {most:g} s (leases.keep_alive_max_s)")
+        raise _out_of_range("keep_alive_s", for_s, f"at most {span(most)} (leases.keep_alive_max_s)")
     return max(record.lease.kept_until, now + for_s)
 
 
@@ -70,8 +73,8 @@ def extended(record: ClusterRecord, by_s: float) -> float:
     _check_positive("extend_s", by_s)
     if sofar + by_s > most:
         raise LimitExceeded(
-            f"the end can be put off by {most:g} s in all (leases.extend_max_s), of which {sofar:g} s are used; "
-            f"{by_s:g} s more were asked for",
+            f"the end can be put off by {span(most)} in all (leases.extend_max_s), of which {span(sofar)} "
+            f"are used; {span(by_s)} more were asked for",
             hint="An administrator sets the limit.",
             details={"limit": "leases.extend_max_s", "value": most, "use": sofar},
         )

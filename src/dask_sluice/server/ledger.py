@@ -49,10 +49,10 @@ def entries(before: ClusterRecord | None, after: ClusterRecord | None) -> list[I
     new = {id(worker): worker for worker in after.workers}
     gone = [worker for key, worker in old.items() if key not in new]
     come = [worker for key, worker in new.items() if key not in old]
-    was = {job.job_id: (job, over_at) for _, job, over_at in _jobs(before, gone)}
+    was = {job.job_id: (job, over_at) for *_, job, over_at in _jobs(before, gone)}
     return [
-        _interval(after.spec, kind, job, job.running_at, over_at)
-        for kind, job, over_at in _jobs(after, come)
+        _interval(after.spec, kind, size, job, job.running_at, over_at)
+        for kind, size, job, over_at in _jobs(after, come)
         if job.running_at is not None and was.get(job.job_id) != (job, over_at)
     ]
 
@@ -70,18 +70,20 @@ def charged_group(spec: ClusterSpec) -> str:
 
 def _jobs(
     record: ClusterRecord | None, workers: Iterable[WorkerRecord]
-) -> Iterator[tuple[JobKind, JobRecord, float | None]]:
+) -> Iterator[tuple[JobKind, Size, JobRecord, float | None]]:
     """The scheduler's job and those of the workers, and when each was over: a worker may be before it is removed."""
-    if record is not None:
-        job = record.scheduler.job
-        yield JobKind.SCHEDULER, job, job.ended_at
+    if record is None:
+        return
+    job = record.scheduler.job
+    yield JobKind.SCHEDULER, record.spec.scheduler, job, job.ended_at
     for worker in workers:
         ends = [at for at in (worker.ended_at, worker.job.ended_at) if at is not None]
-        yield JobKind.WORKER, worker.job, min(ends, default=None)
+        yield JobKind.WORKER, record.spec.size_of(worker.group), worker.job, min(ends, default=None)
 
 
-def _interval(spec: ClusterSpec, kind: JobKind, job: JobRecord, started_at: float, ended_at: float | None) -> Interval:
-    size = spec.scheduler if kind is JobKind.SCHEDULER else spec.worker
+def _interval(
+    spec: ClusterSpec, kind: JobKind, size: Size, job: JobRecord, started_at: float, ended_at: float | None
+) -> Interval:
     return Interval(
         job_id=job.job_id,
         cluster=spec.name,

@@ -6,7 +6,7 @@ left gets shared out is decided in `admission`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -72,6 +72,15 @@ class LimitBook:
                 found.append(Bound(index, round(value * dimension.scale), key))
         return tuple(found)
 
+    def told(self, owner: str, groups: Sequence[str], fallback_workers: int) -> Iterator[str]:
+        """Every limit that this user is under, a sentence for each scope: `one cluster: 100 workers (limits....)`."""
+        yield _told("one cluster", self.of_one_cluster(fallback_workers))
+        for scope in scopes(owner, groups):
+            if bounds := self.bounds(scope):
+                yield _told(f"all clusters of {scope.shown}" if scope != SITE else scope.shown, bounds)
+        if self.limits.starts_per_minute is not None:
+            yield f"starts of {owner}: {self.limits.starts_per_minute} a minute (limits.starts_per_minute)"
+
     def clusters_of(self, owner: str) -> Bound | None:
         """How many clusters this user may have at a time; None: any number."""
         return next((bound for bound in self.bounds(Scope("user", owner)) if bound.dimension == 0), None)
@@ -110,6 +119,10 @@ class LimitBook:
         if most < 1:
             raise _never_fits("a scheduler and one worker of this size", base.plus(each), bound)
         return most, bound.shown
+
+
+def _told(whom: str, bounds: Sequence[Bound]) -> str:
+    return f"{whom}: {', '.join(bound.shown for bound in bounds)}"
 
 
 def _never_fits(what: str, needs: Amounts, bound: Bound) -> LimitExceeded:

@@ -11,13 +11,13 @@ import asyncio
 import hmac
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
 from ..wire.errors import AuthenticationRequired, BackendUnavailable, ClusterNotFound
-from ..wire.reasons import ReasonCode
+from ..wire.reasons import WORTH_A_WARNING, ReasonCode
 from ..wire.states import ClusterState, WorkerState
 from . import facts
 from .about import now_about
@@ -35,24 +35,14 @@ REPORT_EVERY_S = 15.0
 """Only a sign of life: what changes is reported at once."""
 ADAPTIVE_EVERY_S = 1.0
 ADAPTIVE_PATIENCE_S = 10.0
-_TROUBLES = (
-    ReasonCode.WORKERS_KEEP_FAILING,
-    ReasonCode.QUOTA_EXCEEDED,
-    ReasonCode.POD_SECURITY_REFUSED,
-    ReasonCode.UNSCHEDULABLE,
-    ReasonCode.IMAGE_NOT_FOUND,
-    ReasonCode.IMAGE_DENIED,
-    ReasonCode.IMAGE_INVALID,
-    ReasonCode.IMAGE_PULL_FAILED,
-    ReasonCode.CONTAINER_CONFIG_INVALID,
-    ReasonCode.CONTAINER_START_FAILED,
+_LOSSES = (
     ReasonCode.OUT_OF_MEMORY,
     ReasonCode.EVICTED,
     ReasonCode.PREEMPTED,
     ReasonCode.NODE_LOST,
     ReasonCode.POD_DELETED,
 )
-"""Reasons of which connected clients are warned."""
+"""Reasons of workers' ends of which connected clients are warned."""
 EVENTS_AT_MOST = 1000
 """Events that one link may write: more would be a fault, or an attempt to fill the disk."""
 EVENT_BYTES = 8192
@@ -88,7 +78,7 @@ class _Link:
     wanted: int | None = None
     retiring: frozenset[str] = frozenset()
     stopped: bool = False
-    noticed: Sequence[str] = ()
+    noticed: frozenset[str] = frozenset()
     events: int = 0
 
     def post(self, message: Mapping[str, Any] | None) -> None:
@@ -247,31 +237,39 @@ def outstanding(link: _Link, record: ClusterRecord) -> list[Mapping[str, Any]]:
         messages.append({"op": "retire", "names": sorted(news), "count": 0})
     link.retiring |= retiring
     notices = _notices(record)
-    messages += [{"op": "warn", "message": each} for each in notices if each not in link.noticed]
-    link.noticed = notices
+    messages += [{"op": "warn", "message": said} for about, said in notices.items() if about not in link.noticed]
+    link.noticed = frozenset(notices)
     if record.state is ClusterState.STOPPING and wanted.stop is not None and not link.stopped:
         link.stopped = True
         messages.append({"op": "stop", "reason": wanted.stop.sentence})
     return messages
 
 
-def _notices(record: ClusterRecord) -> list[str]:
-    """What whoever is connected should know, while it holds."""
-    lease, budget = record.lease.notice, budget_notice(record.budget)
-    return [
-        *([f"cluster {record.name} {lease.sentence}"] if lease else ()),
-        *([f"cluster {record.name}: {budget.sentence}"] if budget else ()),
-        *_trouble(record),
-    ]
+def _notices(record: ClusterRecord) -> dict[str, str]:
+    """What whoever is connected should know, while it holds: what it is about, and the sentence.
+
+    That a number in a sentence about waiting has changed is no news.
+    """
+    lease, budget, reason = record.lease.notice, budget_notice(record.budget), record.reason
+    said: dict[str, str] = {}
+    if lease:
+        said[lease.sentence] = f"cluster {record.name} {lease.sentence}"
+    if budget:
+        said[budget.sentence] = f"cluster {record.name}: {budget.sentence}"
+    if record.state is ClusterState.RUNNING and reason.code in WORTH_A_WARNING:
+        said[str(reason.code)] = f"cluster {record.name}: {reason.sentence}"
+    return said | _losses(record)
 
 
-def _trouble(record: ClusterRecord) -> list[str]:
-    """What keeps workers from starting or took them, each cause once. Clients of dask-gateway hear of it only so."""
+def _losses(record: ClusterRecord) -> dict[str, str]:
+    """What took workers, each cause once. Clients of dask-gateway hear of it in no other way."""
     if record.state is not ClusterState.RUNNING:
-        return []
-    causes = [record.reason.sentence] if record.reason.code in _TROUBLES else []
-    causes += [f"a worker: {worker.reason.sentence}" for worker in record.workers if worker.reason.code in _TROUBLES]
-    return [f"cluster {record.name}: {cause}" for cause in dict.fromkeys(causes)]
+        return {}
+    lost = {str(worker.reason.code): worker for worker in record.workers if worker.reason.code in _LOSSES}
+    return {
+        f"lost by {code}": f"cluster {record.name}: {worker.name}: {worker.reason.sentence}"
+        for code, worker in lost.items()
+    }
 
 
 def read_hello(message: Mapping[str, Any], name: str) -> AgentHello:

@@ -21,7 +21,7 @@ from . import facts
 from .about import now_about
 from .backends.protocol import Backend
 from .clock import Clock
-from .decision import Action, Change, Decision, Draft, Fact, Rules, Submit
+from .decision import Action, Change, Decision, Draft, Fact, ReadLog, Rules, Submit
 from .errands import Errands
 from .jobs import LaunchSettings
 from .lookout import Lookout
@@ -317,6 +317,8 @@ class Loop:
     def _act(self, record: ClusterRecord, action: Action) -> None:
         if isinstance(action, Submit):
             self._errands.submit(record, action.job_id)
+        elif isinstance(action, ReadLog):
+            self._errands.read_log(record, action.job_id)
         else:
             self._errands.remove(record, action.job_id)
 

@@ -72,6 +72,20 @@ class Prices:
     currency: str = "EUR"
 
 
+DEFAULT_GROUP = "default"
+"""The group of workers that `scale` and `adapt` are about: the only one that clients know so far."""
+
+
+@dataclass(frozen=True)
+class WorkerGroup:
+    """Workers of one kind within a cluster."""
+
+    name: str
+    size: Size
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What was chosen for this group otherwise than for the cluster."""
+
+
 @dataclass(frozen=True)
 class ClusterSpec:
     """What was asked for, after policy. Never changes in a cluster's life. Times in seconds."""
@@ -81,7 +95,8 @@ class ClusterSpec:
     options: Mapping[str, Any]
     environment: str
     scheduler: Size
-    worker: Size
+    worker_groups: tuple[WorkerGroup, ...]
+    """The default group first."""
     max_workers: int
     """Workers that it may ever have."""
     start_timeout_s: float
@@ -102,6 +117,21 @@ class ClusterSpec:
     backend: Mapping[str, Any] = field(default_factory=dict)
     """The administrator's free keys for the backend."""
     prices: Prices = Prices()
+
+    @property
+    def worker(self) -> Size:
+        """The size of a worker of the default group."""
+        return self.worker_groups[0].size
+
+    def size_of(self, group: str) -> Size:
+        """The size of a worker of that group.
+
+        raises  LookupError where there is none of that name
+        """
+        for each in self.worker_groups:
+            if each.name == group:
+                return each.size
+        raise LookupError(f"{self.name} has no group of workers {group!r}")
 
 
 @dataclass(frozen=True)
@@ -159,6 +189,8 @@ class WorkerRecord:
     state: WorkerState
     reason: Reason
     created_at: float
+    group: str = DEFAULT_GROUP
+    """The group of workers that it belongs to."""
     connected_at: float | None = None
     ended_at: float | None = None
     host: str = ""
@@ -214,9 +246,9 @@ class ClusterRecord:
 
     @property
     def phase(self) -> str:
-        """Where a starting cluster is: queued, scheduler_starting, connecting; empty in other states."""
+        """Where a starting cluster is: queued, submitting, scheduler_starting, connecting; empty in other states."""
         if self.state is ClusterState.PENDING:
-            return "queued"
+            return "submitting" if self.grant.scheduler else "queued"
         if self.state is not ClusterState.STARTING:
             return ""
         return "scheduler_starting" if self.scheduler.job.running_at is None else "connecting"
@@ -264,6 +296,8 @@ class Observation:
     jobs: Mapping[str, Seen] = field(default_factory=dict)
     submitting: frozenset[str] = frozenset()
     """Jobs whose submit has begun and not ended: more handles may come."""
+    log_tails: Mapping[str, str] = field(default_factory=dict)
+    """The end of what a job wrote, by job id, where reconcile asked for it; empty where there is nothing to read."""
     hello: AgentHello | None = None
     """Set while the agent is linked."""
     report: AgentReport | None = None

@@ -11,11 +11,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..wire.reasons import Reason, ReasonCode, last_lines
+from ..wire.durations import span
+from ..wire.reasons import Reason, ReasonCode
 from ..wire.states import ClusterState, WorkerState
 from .backends.protocol import JobState, Seen
 from .decision import Decision, Draft, Fact, Remove, Rules, Submit, plain
-from .endings import closed_by_client, why_scheduler_ended
+from .endings import closed_by_client, lines_of_living, why_scheduler_ended
 from .model import ClusterRecord, Observation, WorkerRecord
 from .reconcile_budget import end_if_overspent
 from .reconcile_lease import end_if_lease_is_over, see_clients
@@ -62,7 +63,7 @@ def _see_scheduler(draft: Draft) -> None:
     if look.state is JobState.STARTING and scheduler.job.placed_at is None:
         scheduler = draft.set_scheduler(job=replace(scheduler.job, placed_at=draft.now))
     if look.state in (JobState.PENDING, JobState.STARTING) and draft.record.state is ClusterState.STARTING:
-        _see_wait(draft, look)
+        _see_waiting(draft, look)
     if look.state is JobState.RUNNING and scheduler.job.running_at is None:
         draft.set_scheduler(job=replace(scheduler.job, running_at=draft.now))
         if draft.record.state is ClusterState.STARTING:
@@ -71,13 +72,15 @@ def _see_scheduler(draft: Draft) -> None:
             draft.tell("scheduler", "scheduler", reason)
 
 
-def _see_wait(draft: Draft, look: Seen) -> None:
-    """What the scheduler waits for, as the backend says: told when it is another thing, else only shown anew."""
+def _see_waiting(draft: Draft, look: Seen) -> None:
+    """The backend says why it does not start the scheduler yet; told once for each cause."""
     before, reason = draft.record.reason, look.reason or Reason(ReasonCode.SCHEDULER_STARTING)
+    if look.reason is None and before.code is ReasonCode.BACKEND_UNAVAILABLE:
+        return
     if reason != before:
         draft.set(reason=reason)
-        if look.reason is not None and reason.code is not before.code:
-            draft.tell("scheduler", "scheduler", reason)
+    if look.reason is not None and reason.code is not before.code:
+        draft.tell("scheduler", "scheduler", reason)
 
 
 def _see_link(draft: Draft) -> None:
@@ -121,7 +124,7 @@ def _end_if_due(draft: Draft) -> None:
         end_if_lease_is_over(draft)
         since = draft.seen.unlinked_since
         if since is not None and draft.passed(since + draft.rules.link_limit_s):
-            how = f"it has not been in touch for {draft.rules.link_limit_s:g} s"
+            how = f"it has not been in touch for {span(draft.rules.link_limit_s)}"
             draft.end(plain(ReasonCode.SCHEDULER_ENDED, how=how), failed=True)
 
 
@@ -140,8 +143,7 @@ def _end_if_start_takes_too_long(draft: Draft) -> None:
         draft.end(look.reason, failed=True)
     elif record.reason.code is ReasonCode.QUOTA_EXCEEDED:
         draft.end(record.reason, failed=True)
-    else:
-        lines = last_lines(look.log_tail) if look else ""
+    elif (lines := lines_of_living(draft, job, since + limit_s)) is not None:
         reason = plain(ReasonCode.SCHEDULER_START_TIMEOUT, limit_s=limit_s, phase=record.phase, last_lines=lines)
         draft.end(reason, failed=True)
 
@@ -155,8 +157,18 @@ def _take_step(draft: Draft) -> None:
         stop_workers(draft)
     elif record.state is ClusterState.PENDING and record.grant.scheduler:
         draft.act(Submit(record.scheduler.job.job_id))
+        _tell_of_a_long_submit(draft)
     elif record.state is ClusterState.RUNNING:
         scale_workers(draft)
+
+
+def _tell_of_a_long_submit(draft: Draft) -> None:
+    record = draft.record
+    since = record.granted_at or record.created_at
+    if record.reason.code is ReasonCode.CREATED and draft.passed(since + draft.rules.silent_s):
+        reason = Reason(ReasonCode.SCHEDULER_SUBMITTING)
+        draft.set(reason=reason)
+        draft.tell("scheduler", "scheduler", reason)
 
 
 def _remove_jobs(draft: Draft) -> None:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..wire.durations import span
 from ..wire.reasons import Reason, ReasonCode
-from ..wire.states import WorkerState
+from ..wire.states import ClusterState, WorkerState
 from .backends.protocol import JobState, Seen
 from .decision import Draft, Submit, plain
-from .endings import why_worker_ended
+from .endings import lines_of_living, why_worker_ended
 from .facts import count_failure
 from .model import JobRecord, WorkerLoad, WorkerRecord
 from .reconcile_budget import within_budget
@@ -41,6 +42,7 @@ def see_workers(draft: Draft) -> None:
     for worker in draft.record.workers:
         if not worker.state.is_final:
             _see_worker(draft, worker)
+    _tell_who_waits(draft)
 
 
 def _see_worker(draft: Draft, worker: WorkerRecord) -> None:
@@ -66,6 +68,8 @@ def _note_place(draft: Draft, worker: WorkerRecord, look: Seen) -> WorkerRecord:
         worker = draft.set_worker(replace(worker, job=replace(worker.job, placed_at=draft.now)))
     if look.state is JobState.RUNNING and worker.job.running_at is None:
         worker = draft.set_worker(replace(worker, job=replace(worker.job, running_at=draft.now)))
+        if worker.state is WorkerState.STARTING:  # what it waited for is over
+            worker = draft.set_worker(replace(worker, reason=Reason(ReasonCode.WORKER_STARTING)))
     if look.host and look.host != worker.host:
         worker = draft.set_worker(replace(worker, host=look.host))
     return worker
@@ -105,28 +109,24 @@ def _see_starting(draft: Draft, worker: WorkerRecord) -> None:
         return
     look = draft.seen.jobs.get(worker.job.job_id)
     if look is not None and look.state in (JobState.PENDING, JobState.STARTING):
-        worker = _see_wait(draft, worker, look)
+        worker = _see_waiting(draft, worker, look)
     queued = look is not None and look.state is JobState.PENDING
     since = worker.job.running_at or worker.job.placed_at or worker.job.submitted_at
     # Without the scheduler's report nobody can tell whether the worker has connected.
     if queued or since is None or report is None or not draft.seen.linked:
         return
     limit_s = start_limit_s(draft, look, draft.record.spec.worker_start_timeout_s)
-    if draft.passed(_known_since(draft, since) + limit_s):
+    due = _known_since(draft, since) + limit_s
+    if not draft.passed(due):
+        return
+    if look is not None and look.state is JobState.STARTING and look.reason is not None:
         count_failure(draft, worker)
-        stuck = look.reason if look is not None and look.state is JobState.STARTING else None
-        timeout = plain(ReasonCode.WORKER_START_TIMEOUT, limit_s=limit_s)
-        draft.change_worker(worker, WorkerState.STOPPING, stuck or timeout)
-
-
-def _see_wait(draft: Draft, worker: WorkerRecord, look: Seen) -> WorkerRecord:
-    """What it waits for, as the backend says: told when it is another thing, else only shown anew."""
-    reason = look.reason or Reason(ReasonCode.WORKER_STARTING)
-    if reason == worker.reason:
-        return worker
-    if look.reason is not None and reason.code is not worker.reason.code:
-        draft.tell(worker.name, "worker", reason)
-    return draft.set_worker(replace(worker, reason=reason))
+        draft.change_worker(worker, WorkerState.STOPPING, look.reason)
+    elif (lines := lines_of_living(draft, worker.job, due)) is not None:
+        count_failure(draft, worker)
+        phase = "starting" if worker.job.running_at is None else "connecting"
+        reason = plain(ReasonCode.WORKER_START_TIMEOUT, limit_s=limit_s, phase=phase, last_lines=lines)
+        draft.change_worker(worker, WorkerState.STOPPING, reason)
 
 
 def start_limit_s(draft: Draft, look: Seen | None, connect_s: float) -> float:
@@ -138,6 +138,37 @@ def start_limit_s(draft: Draft, look: Seen | None, connect_s: float) -> float:
     return connect_s
 
 
+def _see_waiting(draft: Draft, worker: WorkerRecord, look: Seen) -> WorkerRecord:
+    """The backend says why it does not start this worker yet; told once for each cause."""
+    reason = look.reason or Reason(ReasonCode.WORKER_STARTING)
+    if look.reason is not None and reason.code is not worker.reason.code:
+        draft.tell(worker.name, "worker", reason)
+    return draft.set_worker(replace(worker, reason=reason)) if reason != worker.reason else worker
+
+
+def _tell_who_waits(draft: Draft) -> None:
+    """A running cluster whose workers the backend does not start yet says so, and what the first of them waits for."""
+    record = draft.record
+    if record.state is not ClusterState.RUNNING or record.wanted.stop is not None:
+        return
+    waiting = [worker for worker in record.workers if _waits_for_backend(worker)]
+    before = record.reason.code
+    if waiting and before in (ReasonCode.RUNNING, ReasonCode.WORKERS_PENDING):
+        first = waiting[0]
+        count, why = len(waiting), first.reason.sentence
+        reason = plain(ReasonCode.WORKERS_PENDING, count=count, name=first.name, why=why, cause=str(first.reason.code))
+        if reason.details["cause"] != record.reason.details.get("cause"):
+            draft.tell("cluster", "cluster", reason)
+        draft.set(reason=reason)
+    elif not waiting and before is ReasonCode.WORKERS_PENDING:
+        draft.set(reason=Reason(ReasonCode.RUNNING))
+
+
+def _waits_for_backend(worker: WorkerRecord) -> bool:
+    starting = worker.state is WorkerState.STARTING and worker.job.running_at is None
+    return starting and worker.reason.code is not ReasonCode.WORKER_STARTING
+
+
 def _see_running(draft: Draft, worker: WorkerRecord) -> None:
     """A running worker that its scheduler no longer knows is restarting, retired by its user, or lost."""
     report = draft.seen.report
@@ -145,18 +176,34 @@ def _see_running(draft: Draft, worker: WorkerRecord) -> None:
         return
     if worker.name in report.workers:
         if worker.missing_since is not None:
-            draft.set_worker(replace(worker, missing_since=None))
+            _tell_it_is_back(draft, draft.set_worker(replace(worker, missing_since=None)))
     elif worker.name in report.retired:
         draft.change_worker(worker, WorkerState.STOPPING, Reason(ReasonCode.WORKER_RETIRED))
     elif worker.missing_since is None:
         draft.set_worker(replace(worker, missing_since=draft.now))
-        draft.wake(draft.now + draft.rules.worker_missing_s)
+        draft.wake(draft.now + draft.rules.silent_s)
     elif draft.passed(worker.missing_since + draft.rules.worker_missing_s):
         count_failure(draft, worker)
-        how = f"the scheduler has not seen it for {draft.rules.worker_missing_s:g} s"
+        how = f"the scheduler has not seen it for {span(draft.rules.worker_missing_s)}"
         look = draft.seen.jobs.get(worker.job.job_id)
         known = look.reason if look is not None else None
         draft.change_worker(worker, WorkerState.STOPPING, known or plain(ReasonCode.WORKER_LOST, how=how))
+    elif draft.passed(worker.missing_since + draft.rules.silent_s):
+        _tell_it_is_missing(draft, worker)
+
+
+def _tell_it_is_missing(draft: Draft, worker: WorkerRecord) -> None:
+    if worker.reason.code is ReasonCode.WORKER_CONNECTED:  # else its nanny has said what happened
+        reason = plain(ReasonCode.WORKER_MISSING, limit_s=draft.rules.worker_missing_s)
+        draft.set_worker(replace(worker, reason=reason))
+        draft.tell(worker.name, "worker", reason)
+
+
+def _tell_it_is_back(draft: Draft, worker: WorkerRecord) -> None:
+    if worker.reason.code is ReasonCode.WORKER_MISSING:
+        reason = Reason(ReasonCode.WORKER_CONNECTED)
+        draft.set_worker(replace(worker, reason=reason))
+        draft.tell(worker.name, "worker", reason)
 
 
 def _see_retiring(draft: Draft, worker: WorkerRecord) -> None:

@@ -60,6 +60,12 @@ def loads(text: str, path: Path) -> Settings:
     return settings
 
 
+def where(path: Path, place: Place) -> str:
+    """`FILE, line 3`: where this key stands in a file that can be read, or the nearest one around it that does."""
+    _, lines = _parsed(path.read_text(encoding="utf-8"), path)
+    return f"{path}, line {_line(place, lines)}"
+
+
 def _parsed(text: str, path: Path) -> tuple[Any, dict[Place, int]]:
     lines: dict[Place, int] = {(): 1}
     try:
@@ -137,10 +143,12 @@ def what_is_wrong(problem: Any, under: Place = ()) -> str:
 def _unknown(place: Place, under: int) -> str:
     known = keys_at(place[:-1])
     name = str(place[-1])
-    near = difflib.get_close_matches(name, known, n=1)
+    near = difflib.get_close_matches(name, known, n=1) or [key for key in known if name.startswith(f"{key}_")]
     meant = f" Did you mean {near[0]!r}?" if near else ""
     if not near and (elsewhere := places_of(name)):
         meant = f" It belongs under {' or '.join(repr(each) for each in elsewhere[:3])}."
+    if not meant and (named := [key for key in ("users", "groups") if key in known]):
+        meant = f" If it is a name, it belongs under {' or '.join(repr(key) for key in named)}."
     section = ".".join(str(part) for part in place[under:-1])
     where = f" in {section}" if section else ""
     return f"unknown key {name!r}{where}.{meant} Known{where}: {', '.join(known)}."

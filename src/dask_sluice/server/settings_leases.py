@@ -26,7 +26,9 @@ class Span(Section):
         if not self.default and not self.never:
             raise ValueError("a default of 0 means never, which 'never: false' forbids")
         if self.default and not self.minimum <= self.default <= (self.maximum or self.default):
-            raise ValueError("must keep minimum <= default <= maximum")
+            most = "" if self.maximum is None else f" <= {self.maximum:g}"
+            got = f"{self.minimum:g} <= {self.default:g}{most}"
+            raise ValueError(f"must keep minimum <= default <= maximum, all in seconds; got {got}")
         return self
 
 

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
+from .memory import parse_memory
 from .settings_parts import GroupName, Section, UserName
 
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
+MOST_GIB = 2.0**30
+"""An EiB: whoever gives more has written bytes."""
+
+
+def _gib(value: Any) -> Any:
+    """Numbers are GiB here, as in the option `worker_memory`; whatever else was meant is told as GiB."""
+    meant = value if isinstance(value, str) else f"{value:.0f}" if isinstance(value, float | int) else ""
+    if isinstance(value, str) or (meant and value > MOST_GIB):
+        try:
+            size = parse_memory(value) / 2**30
+        except ValueError:
+            raise ValueError(f"must be a number of GiB, without a unit; got {value!r}") from None
+        raise ValueError(f"must be a number of GiB, without a unit: write {size:.6g} instead of {meant!r}")
+    return value
+
+
+Gib = Annotated[float, Field(gt=0), BeforeValidator(_gib)]
 
 
 class ClusterCeiling(Section):
@@ -20,7 +38,7 @@ class ClusterCeiling(Section):
     finger does not fill the machine."""
     cores: Positive | None = None
     """Cores. Null: as many as its workers may have."""
-    memory: Positive | None = None
+    memory: Gib | None = None
     """Memory, in GiB. Null: as much as its workers may have."""
     gpus: Count | None = None
     """GPUs. Null: as many as its workers may have."""
@@ -35,7 +53,7 @@ class Ceiling(Section):
     """Workers. Null: any number."""
     cores: Positive | None = None
     """Cores, those of schedulers included. Null: any number."""
-    memory: Positive | None = None
+    memory: Gib | None = None
     """Memory in GiB, that of schedulers included. Null: any amount."""
     gpus: Count | None = None
     """GPUs. Null: any number."""

@@ -264,9 +264,11 @@ class Node(Section):
     """Memory that the system and its daemons need."""
 
     @model_validator(mode="after")
-    def _something_is_left(self) -> Self:
-        if self.reserved_cores >= self.cores or parse_memory(self.reserved_memory) >= parse_memory(self.memory):
-            raise ValueError("reserved_cores and reserved_memory must leave something of cores and memory")
+    def _leave_something(self) -> Self:
+        if self.reserved_cores >= self.cores:
+            raise ValueError(f"reserved_cores leave nothing: {self.reserved_cores:g} of {self.cores:g} cores")
+        if parse_memory(self.reserved_memory) >= parse_memory(self.memory):
+            raise ValueError(f"reserved_memory leaves nothing: {self.reserved_memory} of {self.memory}")
         return self
 
 

@@ -84,6 +84,10 @@ def accepts(schema: Schema) -> str:
         return ("a whole number" if kind == "integer" else "a number") + _bounds(here)
     if kind == "array":
         return "a list" if "items" not in here else f"a list, each {accepts(here['items'])}"
+    if kind == "object" and "properties" in here:
+        return f"keys with values, out of {', '.join(here['properties'])}"
+    if kind == "string" and "minLength" in here:
+        return f"text of at least {here['minLength']} characters"
     words = {"string": "text", "boolean": "true or false", "null": "null", "object": "keys with values"}
     return "a path" if here.get("format") in ("path", "file-path") else words.get(str(kind), "anything")
 

@@ -238,7 +238,7 @@ class Timeouts(Section):
     Null: as long as that takes; its user sees what it waits for. It counts in no other time."""
     prepare_s: Seconds = 1800.0
     """How long a place may be made ready for a scheduler or a worker while nothing is wrong with it. Half an hour: an
-    image of 20 GB over a slow line. Where something is wrong, such as an image that is not there, the times above count."""
+    image of 20 GB over a slow line. Where something is wrong, such as an image that is not there, the others count."""
     retire_s: Seconds = 300.0
     """How long moving its data away may take before a surplus worker is ended all the same."""
     adaptive_patience_s: Seconds = 10.0

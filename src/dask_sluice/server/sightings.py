@@ -19,6 +19,7 @@ class _Sight:
     hello: AgentHello | None = None
     report: AgentReport | None = None
     unlinked_since: float | None = None
+    log_tails: Mapping[str, str] = field(default_factory=dict)
 
 
 class Sightings:
@@ -38,6 +39,7 @@ class Sightings:
             hello=sight.hello,
             report=sight.report,
             unlinked_since=sight.unlinked_since,
+            log_tails=sight.log_tails,
             awake_since=self.awake_since,
         )
 
@@ -49,7 +51,13 @@ class Sightings:
         sight = self._sights[name]
         news = jobs != sight.jobs
         sight.jobs = jobs
+        sight.log_tails = {job_id: tail for job_id, tail in sight.log_tails.items() if job_id in jobs}
         return news
+
+    def read(self, name: str, job_id: str, tail: str) -> None:
+        """Note the end of what a job wrote."""
+        if sight := self._sights.get(name):
+            sight.log_tails = {**sight.log_tails, job_id: tail}
 
     def linked(self, name: str, hello: AgentHello) -> None:
         """An agent said hello; what an earlier link reported no longer counts."""

@@ -25,11 +25,13 @@ log = logging.getLogger(__name__)
 
 TELL_AFTER_S = 1.0
 """Whoever waits longer is told behind which limit, and at which place."""
+LOOK_EVERY_S = 0.5
 TELL_EVERY_S = 5.0
+"""How often places are told anew."""
 HALF_LIVES_REMEMBERED = 4
 """What was used before counts a sixteenth at most."""
 PLACES_TOLD = 100
-"""How far down the line places are kept up to date; who stands further back sees an older one."""
+"""How far down the line places are kept up to date; who stands further back sees the one that they had first."""
 MANY = 50
 """With so many in line, the changes of a moment make one decision."""
 GATHER_S = 0.02
@@ -141,16 +143,21 @@ class Turnstile:
 
     async def _tell_who_waits_for_ever(self) -> None:
         while True:
-            await self._clock.sleep(TELL_AFTER_S)
-            self._tell_who_waits()
-            await self._clock.sleep(TELL_EVERY_S - TELL_AFTER_S)
+            for _ in range(round(TELL_EVERY_S / LOOK_EVERY_S)):
+                await self._clock.sleep(LOOK_EVERY_S)
+                self._tell_who_waits(only_news=True)
             self._tell_who_waits()
 
-    def _tell_who_waits(self) -> None:
+    def _tell_who_waits(self, *, only_news: bool = False) -> None:
         now = self._clock.now()
         if not self._leads or not self.admission.waiting:
             return
-        for place, name in enumerate(self.admission.line(now)[:PLACES_TOLD], start=1):
+        news = {each.cluster for each in self.admission.waiters() if self._is_to_be_told(each, now)}
+        if only_news and not news:
+            return
+        for place, name in enumerate(self.admission.line(now), start=1):
+            if name not in news and (only_news or place > PLACES_TOLD):
+                continue
             demand, block, record = self.admission.demand(name), self.admission.why(name), self._loop.record(name)
             if demand is None or block is None or demand.since + TELL_AFTER_S > now:
                 continue
@@ -158,6 +165,13 @@ class Turnstile:
             if reason != (record.reason if record else self._told.get(name)):
                 self._told[name] = reason
                 self._note(name, partial(facts.queued, reason=reason))
+
+    def _is_to_be_told(self, demand: Demand, now: float) -> bool:
+        """Whether its owner does not know yet that it waits."""
+        record = self._loop.record(demand.cluster)
+        told = record.reason if record else self._told.get(demand.cluster)
+        nothing_said = told is None or told.code in facts.NOTHING_SAID
+        return nothing_said and demand.since + TELL_AFTER_S <= now
 
     def _reason(self, demand: Demand, block: Block, place: int) -> Reason:
         missing = demand.wanted - demand.grant.workers if demand.grant.scheduler else 1

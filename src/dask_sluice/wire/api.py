@@ -62,7 +62,7 @@ class ClusterView:
     """One cluster, for its owner or an administrator.
 
     `version` grows with every change; `wait` takes it. `phase` is where a starting cluster is:
-    queued, scheduler_starting, connecting, or empty. Paths are relative to the server's address.
+    queued, submitting, scheduler_starting, connecting, or empty. Paths are relative to the server's address.
     """
 
     name: str
@@ -96,6 +96,8 @@ class WorkerView:
     created_at: float
     ended_at: Optional[float]
     restarts: int = 0
+    group: str = "default"
+    """The group of workers that it belongs to."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ class EventView:
     code: str
     sentence: str
     details: Mapping[str, Any] = field(default_factory=dict)
+    hint: str = ""
 
 
 @dataclass(frozen=True)
@@ -174,6 +177,8 @@ class PlanView:
     backend: Mapping[str, Any]
     values: tuple[PlanValue, ...]
     notes: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
+    """Limits and budgets that the cluster is under, each with the keys that set it."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from .api import PlanView, SizeView
+from .durations import span
 
 GIB = 2**30
 
@@ -23,6 +24,7 @@ def summary(plan: PlanView) -> list[tuple[str, str]]:
         ("environment", plan.environment),
         ("idle", f"stopped after {span(plan.idle_s)} without work" if plan.idle_s else "never stopped for that"),
         ("age", f"stopped when {span(plan.age_s)} old" if plan.age_s else ""),
+        *(("limit", limit) for limit in plan.limits),
         ("start", f"scheduler within {span(plan.scheduler_start_s)}, worker within {span(plan.worker_start_s)}"),
     ]
     return [(word, value) for word, value in pairs if value]
@@ -77,14 +79,6 @@ def in_words(value: Any) -> str:
 def min_width(value: str, width: int) -> str:
     """Padded to a column; a long value may push it out."""
     return f"{value:<{min(width, 40)}}"
-
-
-def span(seconds: float) -> str:
-    """`30 min`, `90 s`, `2 h`."""
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= length and seconds % length == 0:
-            return f"{seconds / length:g} {unit}"
-    return f"{seconds:g} s"
 
 
 def _count(number: float, what: str) -> str:

@@ -2,7 +2,8 @@
 
 Every event, every failed call and every waiting cluster carries one of these codes. The sentence is
 what a person reads, the same in the client, the CLI, the page and dask-gateway's clients; the hint
-says what to do about it. Sentences are filled from the event's details with `str.format`.
+says what to do about it. Sentences are filled from the event's details with `str.format`; a detail whose name
+ends in `_s` is a time in seconds, and shown as people say it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from .durations import span
+
 
 class ReasonCode(str, Enum):
     """Stable codes; programs may compare them, so a code is never given another meaning."""
@@ -20,6 +23,7 @@ class ReasonCode(str, Enum):
     QUEUED = "queued"
     WORKERS_QUEUED = "workers_queued"
     QUEUED_FOR_TURN = "queued_for_turn"
+    SCHEDULER_SUBMITTING = "scheduler_submitting"
     SCHEDULER_STARTING = "scheduler_starting"
     SCHEDULER_CONNECTING = "scheduler_connecting"
     RUNNING = "running"
@@ -29,6 +33,8 @@ class ReasonCode(str, Enum):
     SCHEDULER_CLOSED = "scheduler_closed"
     SCHEDULER_LINK_LOST = "scheduler_link_lost"
     SCHEDULER_LINK_BACK = "scheduler_link_back"
+    NO_CAPACITY = "no_capacity"
+    WORKERS_PENDING = "workers_pending"
     BACKEND_REFUSED = "backend_refused"
     BACKEND_UNAVAILABLE = "backend_unavailable"
     SCALED = "scaled"
@@ -49,6 +55,7 @@ class ReasonCode(str, Enum):
     WORKER_CRASHED = "worker_crashed"
     WORKER_RESTARTED = "worker_restarted"
     WORKER_CRASH_LOOP = "worker_crash_loop"
+    WORKER_MISSING = "worker_missing"
     WORKER_LOST = "worker_lost"
     WORKERS_KEEP_FAILING = "workers_keep_failing"
     CLUSTER_ENDED = "cluster_ended"
@@ -88,6 +95,16 @@ class ReasonCode(str, Enum):
         return self.value
 
 
+WORTH_A_WARNING = (
+    ReasonCode.WORKERS_QUEUED,
+    ReasonCode.WORKERS_PENDING,
+    ReasonCode.WORKERS_KEEP_FAILING,
+    ReasonCode.BACKEND_UNAVAILABLE,
+    ReasonCode.QUOTA_EXCEEDED,
+)
+"""A running cluster does not get what it wants: whoever works with it should hear of that, without asking."""
+
+
 @dataclass(frozen=True)
 class ReasonText:
     """One entry of the catalogue: a sentence with `{detail}` fields, and what to do about it."""
@@ -110,6 +127,10 @@ CATALOGUE: Mapping[ReasonCode, ReasonText] = {
         "{count} starts wait for their turn: {limit} for {who}",
         "They follow by themselves, so many at a time; an administrator sets the number.",
     ),
+    ReasonCode.SCHEDULER_SUBMITTING: ReasonText(
+        "the backend has been asked to start the scheduler and is not done with it",
+        "Nothing needs to be done. The first cluster in an environment takes longest.",
+    ),
     ReasonCode.SCHEDULER_STARTING: ReasonText("the scheduler is starting"),
     ReasonCode.SCHEDULER_CONNECTING: ReasonText("the scheduler has started and is connecting to the server"),
     ReasonCode.RUNNING: ReasonText("running"),
@@ -118,17 +139,34 @@ CATALOGUE: Mapping[ReasonCode, ReasonText] = {
         "The last lines of its log say what it tripped over; a missing package is the usual cause.",
     ),
     ReasonCode.SCHEDULER_START_TIMEOUT: ReasonText(
-        "the scheduler was not ready {limit_s:g} s after it was submitted (phase: {phase}){last_lines}",
+        "the scheduler was not ready {limit_s} after it was submitted (phase: {phase}){last_lines}",
         "Try again; if it happens again, ask the administrator to look at the machine's load or raise the limit.",
     ),
     ReasonCode.SCHEDULER_ENDED: ReasonText(
         "the scheduler ended unexpectedly: {how}{last_lines}",
         "Results held by its workers are gone. Start a new cluster; a larger scheduler helps if memory ran out.",
     ),
-    ReasonCode.SCHEDULER_CLOSED: ReasonText("the scheduler was closed by a client (Client.shutdown)"),
-    ReasonCode.SCHEDULER_LINK_LOST: ReasonText("the scheduler's connection to the server broke; it keeps working"),
+    ReasonCode.SCHEDULER_CLOSED: ReasonText(
+        "the scheduler was closed by a client (Client.shutdown)",
+        "client.close() lets go of a cluster without ending it.",
+    ),
+    ReasonCode.SCHEDULER_LINK_LOST: ReasonText(
+        "the scheduler's connection to the server broke; it keeps working",
+        "It connects again by itself; until then the server cannot see which workers have connected.",
+    ),
     ReasonCode.SCHEDULER_LINK_BACK: ReasonText("the scheduler is connected to the server again"),
-    ReasonCode.BACKEND_REFUSED: ReasonText("the {backend} backend refused to start {what}: {message}"),
+    ReasonCode.NO_CAPACITY: ReasonText(
+        "waits for room on the machines: {message}",
+        "It starts by itself once there is room. Something smaller finds room sooner.",
+    ),
+    ReasonCode.WORKERS_PENDING: ReasonText(
+        "{count} workers have not been started yet; {name}: {why}",
+        "They start by themselves; cluster.worker_reports() and `dask-sluice show` tell what each of them waits for.",
+    ),
+    ReasonCode.BACKEND_REFUSED: ReasonText(
+        "the {backend} backend refused to start {what}: {message}",
+        "Trying the same again will not help: choose other options, or ask the administrator.",
+    ),
     ReasonCode.BACKEND_UNAVAILABLE: ReasonText(
         "the {backend} backend does not answer: {message}", "The server tries again by itself."
     ),
@@ -146,49 +184,70 @@ CATALOGUE: Mapping[ReasonCode, ReasonText] = {
     ReasonCode.WORKER_SURPLUS: ReasonText("no longer wanted"),
     ReasonCode.WORKER_RETIRED: ReasonText("retired, its data is with other workers"),
     ReasonCode.WORKER_RETIRE_TIMEOUT: ReasonText(
-        "no longer wanted, and ended although its data could not be moved to other workers within {limit_s:g} s",
+        "no longer wanted, and ended although its data could not be moved to other workers within {limit_s}",
         "What was lost is computed again. Keep more workers, or larger ones; actors cannot be moved at all.",
     ),
     ReasonCode.WORKER_START_FAILED: ReasonText(
         "ended before it connected: {how}{last_lines}", "The last lines of its log say what it tripped over."
     ),
-    ReasonCode.WORKER_START_TIMEOUT: ReasonText("did not connect within {limit_s:g} s{last_lines}"),
+    ReasonCode.WORKER_START_TIMEOUT: ReasonText(
+        "did not connect within {limit_s} (phase: {phase}){last_lines}",
+        "The last lines of its log say what it was at; if there are none, its machine may be overloaded.",
+    ),
     ReasonCode.WORKER_OUT_OF_MEMORY: ReasonText(
         "killed, out of memory at {used_gib:.1f} of {limit_gib:.1f} GiB",
         "Ask for more worker_memory, or make the pieces of your data smaller.",
     ),
-    ReasonCode.WORKER_KILLED: ReasonText("killed by {signal}{last_lines}"),
-    ReasonCode.WORKER_CRASHED: ReasonText("crashed with exit code {exit_code}{last_lines}"),
-    ReasonCode.WORKER_RESTARTED: ReasonText("restarted after: {how}"),
+    ReasonCode.WORKER_KILLED: ReasonText(
+        "killed by {signal}{last_lines}",
+        "Another one is started. Where this happens again, a larger worker_memory often helps.",
+    ),
+    ReasonCode.WORKER_CRASHED: ReasonText(
+        "crashed with exit code {exit_code}{last_lines}",
+        "Another one is started. The last lines of its log say what it tripped over.",
+    ),
+    ReasonCode.WORKER_RESTARTED: ReasonText(
+        "restarted after: {how}",
+        "What it held is computed again. `dask-sluice logs --worker` shows what it wrote before.",
+    ),
     ReasonCode.WORKER_CRASH_LOOP: ReasonText(
-        "gave up after {restarts} crashes in {window_s:g} s; the last: {how}",
+        "gave up after {restarts} crashes in {window_s}; the last: {how}{last_lines}",
         "Something in the tasks or the environment ends the process each time.",
     ),
-    ReasonCode.WORKER_LOST: ReasonText("disappeared: {how}"),
+    ReasonCode.WORKER_MISSING: ReasonText(
+        "the scheduler does not see it just now; in {limit_s} it is given up",
+        "Its process may be starting anew, or its network be broken. Nothing needs to be done.",
+    ),
+    ReasonCode.WORKER_LOST: ReasonText(
+        "disappeared: {how}{last_lines}",
+        "Another one is started, and what it held is computed again; its machine may have been lost.",
+    ),
     ReasonCode.WORKERS_KEEP_FAILING: ReasonText(
         "no more workers are started: {failures} in a row failed, the last: {how}",
         "Fix the cause, then scale again to try anew.",
     ),
     ReasonCode.CLUSTER_ENDED: ReasonText("its cluster ended"),
-    ReasonCode.STOPPED_BY_USER: ReasonText("stopped by {by}"),
+    ReasonCode.STOPPED_BY_USER: ReasonText("stopped by {by}", "Start a new cluster when you need one."),
     ReasonCode.IDLE: ReasonText(
-        "stopped after {limit_s:g} s without work",
+        "stopped after {limit_s} without work",
         "Start a new cluster when you need one; cluster.keep_alive('2h') keeps one that you still need.",
     ),
     ReasonCode.CLIENT_GONE: ReasonText(
-        "stopped after {limit_s:g} s without the notebook that made it",
+        "stopped after {limit_s} without the notebook that made it",
         "new_cluster(shutdown_on_close=False) makes a cluster that outlives its notebook.",
     ),
     ReasonCode.LEASE_OVER: ReasonText(
-        "stopped after {limit_s:g} s, the longest life of a cluster here", "An administrator sets the limit."
+        "stopped after {limit_s}, the longest life of a cluster here", "An administrator sets the limit."
     ),
     ReasonCode.LEASE_ENDS: ReasonText(
         "will be stopped in {minutes} min: {why}",
         "Use it (idle), connect a client to it (absent), or call cluster.keep_alive('2h') or cluster.extend('2h').",
     ),
-    ReasonCode.KEPT_ALIVE: ReasonText("{by} asked to keep it for {for_s:g} s, although it may be idle or alone"),
-    ReasonCode.EXTENDED: ReasonText("{by} extended its life by {for_s:g} s"),
-    ReasonCode.SERVER_STOPPING: ReasonText("stopped because the server is shutting down"),
+    ReasonCode.KEPT_ALIVE: ReasonText("{by} asked to keep it for {for_s}, although it may be idle or alone"),
+    ReasonCode.EXTENDED: ReasonText("{by} extended its life by {for_s}"),
+    ReasonCode.SERVER_STOPPING: ReasonText(
+        "stopped because the server is shutting down", "Start a new cluster when the server is back."
+    ),
     ReasonCode.SERVER_RESTARTED: ReasonText("found again after the server restarted"),
     ReasonCode.DRAINING: ReasonText(
         "the server is being drained{message}: it takes no new clusters, and those that it has run on",
@@ -276,7 +335,7 @@ class Reason:
     @property
     def sentence(self) -> str:
         """What a person reads. A missing detail shows as `?`: a reason must never raise."""
-        details = _Lenient(self.details)
+        details = _Details(self.details)
         try:
             return CATALOGUE[self.code].sentence.format_map(details)
         except (ValueError, TypeError):  # a detail of another type than its format wants
@@ -287,9 +346,13 @@ class Reason:
         return CATALOGUE[self.code].hint
 
 
-class _Lenient(dict[str, Any]):
-    def __missing__(self, key: str) -> str:
-        return "" if key in ("last_lines", "last_use") else "?"
+class _Details(dict[str, Any]):
+    """Details as `str.format_map` asks for them."""
+
+    def __getitem__(self, key: str) -> Any:
+        value = self.get(key, "" if key in ("last_lines", "last_use") else "?")
+        is_time = key.endswith("_s") and isinstance(value, (int, float))
+        return span(value) if is_time else value
 
 
 def last_lines(text: str, count: int = 8) -> str:

@@ -7,7 +7,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from dask_sluice.client import async_gateway
+from dask_sluice.server.http import streams
 from dask_sluice.server.http.edge import LARGEST_BODY, SECURITY_HEADERS
+from dask_sluice.server.http.v1 import routes
 from dask_sluice.wire.states import ClusterState
 
 from .site import ADDRESS, BROWSER, Site
@@ -100,3 +103,8 @@ async def test_head_is_answered_wherever_get_is(site: Site) -> None:
             got, head = await client.get(path), await client.head(path)
             assert head.status_code == got.status_code == 200, path
             assert head.headers["content-length"] == got.headers["content-length"], path
+
+
+def test_no_answer_is_kept_back_for_as_long_as_some_proxies_wait() -> None:
+    """deployments.md, d.15: a route's time limit of 15 s cut the long poll for a cluster that was still starting."""
+    assert max(async_gateway.WAIT_S, routes.WAIT_S, streams.KEEP_ALIVE_S) < 15

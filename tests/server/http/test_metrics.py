@@ -70,9 +70,10 @@ async def test_requests_are_counted_by_route_and_status_and_never_by_name(site: 
 
 
 async def test_a_limit_that_refuses_is_counted_by_its_name(tmp_path: Path) -> None:
-    settings = Settings.model_validate({"authenticator": {"admins": ["root"]}})
-    async with running_site(tmp_path, settings=settings) as site:
-        site.services.metrics.refused("limits.user.clusters")
+    document = {"authenticator": {"admins": ["root"]}, "limits": {"user": {"clusters": 0}}, "backend": {"kind": "fake"}}
+    async with running_site(tmp_path, settings=Settings.model_validate(document)) as site:
+        async with site.client("ada") as client:
+            assert (await client.post("/api/v2/clusters", json={})).status_code == 429
         found = await scraped(site)
         assert found[key("limit_refusals_total", "refused", "limits.user.clusters")] == 1
 

@@ -13,13 +13,14 @@ from dask_sluice.server.clock import ManualClock
 from dask_sluice.server.identity.basic import BasicAuthenticator
 from dask_sluice.server.identity.passwords import hash_password
 from dask_sluice.server.identity.protocol import Shown
-from dask_sluice.server.identity.registry import UnknownAuthenticator, make_authenticator
+from dask_sluice.server.identity.registry import make_authenticator
 from dask_sluice.server.identity.shown import from_header
 from dask_sluice.server.identity.throttle import FAILURES, WINDOW_S
 from dask_sluice.server.identity.token import TOKEN_FILE, TokenAuthenticator
 from dask_sluice.server.model import Caller
 from dask_sluice.server.settings import Settings
 from dask_sluice.server.settings_schema import Authenticator as AuthenticatorSettings
+from dask_sluice.server.startup import CannotStart
 from dask_sluice.wire.errors import LimitExceeded
 
 ADA = hash_password("lovelace")
@@ -156,7 +157,7 @@ def test_an_authenticator_of_ones_own_is_named_by_import_path() -> None:
 
 @pytest.mark.parametrize("kind", ["tokn", "dask_sluice.nowhere:Thing", "os:nothing_like_it"])
 def test_an_authenticator_that_does_not_exist_is_named(kind: str) -> None:
-    with pytest.raises(UnknownAuthenticator, match=kind) as caught:
+    with pytest.raises(CannotStart, match=kind) as caught:
         make_authenticator(of({"kind": kind}))
     if kind == "tokn":
         assert "Did you mean 'token'? Known: basic, token." in str(caught.value)

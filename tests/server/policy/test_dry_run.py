@@ -21,7 +21,7 @@ from dask_sluice.wire.api import PlanView, read
 from dask_sluice.wire.errors import RequestInvalid
 from dask_sluice.wire.plans import text
 
-from ..core import ADA
+from ..core import ADA, ROOT
 from ..http.site import running_site
 from .sites import site
 
@@ -65,6 +65,17 @@ async def test_what_is_planned_is_what_is_made(tmp_path: Path) -> None:
         assert (plan.max_workers, plan.idle_s, plan.profile) == (spec.max_workers, spec.lease.idle_s, spec.profile)
         _, message = await here.core.control.scale(ADA, record.name, 9)
         assert "3" in message
+
+
+async def test_what_stands_in_the_way_just_now_is_said(tmp_path: Path) -> None:
+    limited = site("limits: {user: {clusters: 1}}")
+    async with running_site(tmp_path, settings=limited) as here:
+        assert (await here.core.control.plan(ADA, {})).notes == ()
+        await here.core.running(ADA)
+        await here.core.control.drain(ROOT, on=True, message="new rack")
+        full, drained = sorted((await here.core.control.plan(ADA, {})).notes)
+    assert full.startswith("just now it would be refused: ada has 1 clusters, and the limit is 1 clusters")
+    assert drained.startswith("just now it would be refused: the server is being drained (new rack)")
 
 
 async def test_a_plan_reads_well(tmp_path: Path) -> None:

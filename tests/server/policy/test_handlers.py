@@ -31,7 +31,9 @@ def outcome(settings: Settings, case: dict[str, Any]) -> dict[str, Any]:
         result = policy.settle(caller, "cluster", offered, offered.choose(case["options"]))
     except SluiceError as error:
         return {**case, "refused": error.message}
-    spec = {key: value for key, value in asdict(result.spec).items() if value not in ("", {}, ()) and key != "name"}
+    spec = {key: value for key, value in asdict(result.spec).items() if value not in ("", {}, ())}
+    spec["worker"] = asdict(result.spec.worker)
+    del spec["name"], spec["prices"], spec["worker_groups"]  # no handler decides these
     secrets = {"secret_variables": sorted(result.secret_variables)} if result.secret_variables else {}
     return {**case, "gets": {**spec, "groups": list(caller.groups), **secrets}}
 

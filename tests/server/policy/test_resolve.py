@@ -131,7 +131,7 @@ def test_requests_and_limits_are_apart_and_threads_go_by_the_limit() -> None:
     assert (worker.cores, worker.cores_request, worker.threads) == (16.0, 15.445, 16)
     assert (worker.memory_bytes, worker.memory_request_bytes) == (120 * GIB, 100 * GIB)
     with pytest.raises(RequestInvalid, match=r"worker.cores_request must not be above worker.cores \(from profile p\)"):
-        resolved("profiles: {p: {worker: {cores: 1, cores_request: 2}}}")
+        resolved("profiles: {p: {worker: {cores: 1, cores_request: '{1 + 1}'}}}")
 
 
 def test_a_new_size_takes_back_what_was_set_aside_for_the_old_one() -> None:

@@ -9,6 +9,7 @@ import pytest
 from dask_sluice.server.identity.names import escaped
 from dask_sluice.server.model import Caller
 from dask_sluice.server.settings_file import SettingsError, loads
+from dask_sluice.server.settings_warnings import warnings
 
 from .sites import FILE, resolved
 
@@ -52,6 +53,12 @@ def refused(text: str) -> list[str]:
         # d.4: limits that are no numbers
         ("profiles:\n  p: {max_workers: 0}", 2, ["max_workers: must be a whole number, at least 1"]),
         ("profiles:\n  p: {max_workers: many}", 2, ["max_workers: must be a whole number", "got 'many'"]),
+        # d.4: limits in a unit of one's own
+        ("limits:\n  user: {memory: 600G}", 2, ["limits.user.memory: must be a number of GiB", "write 600 instead of"]),
+        ("limits:\n  site: {memory: 600000000000}", 2, ["a number of GiB", "write 558.794 instead of"]),
+        ("limits:\n  cluster: {memory: much}", 2, ["must be a number of GiB, without a unit; got 'much'"]),
+        ("limits:\n  max_workers: 3", 2, ["unknown key 'max_workers' in limits", "cluster, user, group, site"]),
+        ("limits:\n  workers: 3", 2, ["unknown key 'workers' in limits", "belongs under 'limits.cluster'"]),
         # d.9: the same thing twice
         ("options: {a: {type: int, default: 1}}\noptions: {b: {type: int, default: 1}}", 2,
          ["'options' is given twice"]),
@@ -68,10 +75,21 @@ def refused(text: str) -> list[str]:
         ("profiles:\n  p:\n    worker: {node: bg, share: 2}", 3, ["must be a part of one such as 0.25"]),
         ("profiles:\n  p:\n    worker: {node: bg, share: 1/2}\npolicy: {nodes: {big: {cores: 4, memory: 8G}}}", 3,
          ["no node 'bg' in policy.nodes", "Did you mean 'big'?"]),
-        ("policy:\n  nodes:\n    big: {cores: 4, memory: 8G, reserved_cores: 4}", 3,
-         ["policy.nodes.big: reserved_cores and reserved_memory must leave something"]),
-        ("policy:\n  nodes:\n    big: {cores: 4, memory: 8G, reserved_memory: 9G}", 3, ["must leave something"]),
+        # d.12: more is set aside than may be used
+        ("profiles:\n  p:\n    worker: {cores: 1, cores_request: 2}", 3, ["cores_request: 2 would be set aside"]),
+        ("profiles:\n  p:\n    worker: {memory: 4G, memory_request: 8G}", 3, ["memory_request: 8G would be set aside"]),
+        ("policy:\n  nodes:\n    big: {cores: 4, memory: 8G, reserved_cores: 4}", 3, ["leave nothing: 4 of 4 cores"]),
+        ("policy:\n  nodes:\n    big: {cores: 4, memory: 8G, reserved_memory: 9 GiB}", 3, ["leaves nothing: 9 GiB of"]),
         # d.15: times
+        ("leases:\n  idle: 30", 2, ["leases.idle must be keys with values, out of default, minimum", "got 30"]),
+        ("leases:\n  idle: {default: 30}", 2, ["all in seconds; got 60 <= 30"]),
+        ("leases:\n  idle_timeout: 1800", 2, ["unknown key 'idle_timeout' in leases", "Did you mean 'idle'?"]),
+        ("timeouts:\n  worker_start: 900", 2, ["Did you mean 'worker_start_s'?"]),
+        ("policy:\n  everyone: {idle_s: 30 min}", 2, ["must be a number, at least 0", "got '30 min'"]),
+        # sums over what is no number
+        ("policy:\n  everyone: {idle_s: '{options.environment * 60}'}", 2,
+         ["reckons with {options.environment}, which is no number"]),
+        ("policy:\n  everyone: {age_s: '{max(user.name, 1)}'}", 2, ["reckons with {user.name}, which is no number"]),
         ("profiles:\n  p: {scheduler_start_s: 0}", 2, ["scheduler_start_s: must be a number above 0"]),
         ("profiles:\n  p: {start_timeout_s: 900}", 2, ["unknown key 'start_timeout_s'"]),
         ("profiles:\n  p: {idle_timeout: 30m}", 2, ["unknown key 'idle_timeout' in profiles.p"]),
@@ -144,6 +162,32 @@ def test_every_user_has_a_label_that_kubernetes_takes() -> None:
         label = escaped(Caller(name).name)
         assert label[0].isalnum()
         assert label[-1].isalnum()
+
+
+def test_a_scheduler_that_is_too_small_is_pointed_out_before_it_dies_at_scale() -> None:
+    """d.13: 128 MB died with odd errors once there were many workers."""
+    small = resolved("policy: {defaults: {scheduler: {memory: 128M}}}").plan.notes
+    assert [note for note in small if note.startswith("the scheduler may use 128 MiB (policy.defaults)")]
+    assert resolved("policy: {defaults: {scheduler: {memory: 1 GiB}}}").plan.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("listen: {address: 0.0.0.0}", ["listen.address is 0.0.0.0", "tls_certificate"]),
+        ("listen: {address: '::'}", ["listen.address is ::"]),
+        ("authenticator: {kind: basic, basic: {password: together}}", ["basic.password", "an administrator's too"]),
+        ("listen: {address: localhost}", []),
+        ("listen: {address: 0.0.0.0, public_url: 'https://dask.example.org'}", []),
+    ],
+)
+def test_what_opens_a_server_to_everybody_is_said_aloud(text: str, words: list[str]) -> None:
+    """d.26: production servers took any user's name, and nobody had meant it."""
+    said = list(warnings(loads(text, FILE)))
+    assert bool(said) is bool(words)
+    for word in words:
+        assert word in said[0]
+    assert "together" not in "".join(said)
 
 
 def test_threads_go_by_what_a_worker_may_use_and_not_by_what_is_set_aside() -> None:

@@ -17,7 +17,7 @@ from typing import Protocol, cast
 
 from ...wire.errors import AuthenticationRequired, BackendUnavailable
 from ...wire.launch import SchedulerLaunch, WorkerLaunch
-from ...wire.reasons import Reason
+from ...wire.reasons import Reason, ReasonCode
 from ..clock import Clock, SystemClock
 from .fake_agent import Dial, FakeAgent, Line, memory_lines
 from .protocol import Capabilities, Handle, Job, JobKind, JobState, LogPart, Refused, Seen, Unavailable
@@ -30,6 +30,8 @@ class JobDials:
     submit_takes_s: float = 0.0
     start_after_s: float = 0.0
     """How long it waits in the queue."""
+    waits_for: Reason | None = None
+    """Why it waits there."""
     connect_after_s: float | None = 0.0
     """From running to calling home (scheduler) or to joining the scheduler (worker)."""
     end_after_s: float | None = None
@@ -54,6 +56,11 @@ class Dials:
 PRESETS: Mapping[str, Dials] = {
     "well": Dials(),
     "slow_to_start": Dials(scheduler=JobDials(start_after_s=20)),
+    "no_capacity": Dials(
+        worker=JobDials(
+            start_after_s=60, waits_for=Reason(ReasonCode.NO_CAPACITY, {"message": "no machine has 4 cores left"})
+        )
+    ),
     "never_connects": Dials(scheduler=JobDials(connect_after_s=None)),
     "fails_during_start": Dials(
         scheduler=JobDials(connect_after_s=None, end_after_s=1, last_lines="ModuleNotFoundError: No module named 'x'")
@@ -251,13 +258,13 @@ class FakeBackend:
             raise Unavailable(self.dials.unavailable)
 
     def _seen(self, handle: Handle) -> Seen:
-        thing = self.world.things.get(handle.job_id)
+        thing, dials = self.world.things.get(handle.job_id), self._dials(handle.kind)
         if thing is None:
             return Seen(handle.job_id, JobState.ENDED)
         if thing.state is not JobState.ENDED:
             host = "127.0.0.1" if thing.state is JobState.RUNNING else ""
-            return Seen(handle.job_id, thing.state, host=host)
-        dials = self._dials(handle.kind)
+            waits_for = dials.waits_for if thing.state is JobState.PENDING else None
+            return Seen(handle.job_id, thing.state, host=host, reason=waits_for)
         signal = {-9: "SIGKILL", -15: "SIGTERM"}.get(thing.exit_code or 0, "")
         return Seen(
             handle.job_id,

@@ -1,18 +1,12 @@
-"""Finding a backend: the built-in ones by name, others by entry point or import path.
-
-Only the backend that is used is imported: another one's libraries may not be there at all.
-"""
+"""Finding a backend: the built-in ones by name, others by entry point or import path."""
 
 from __future__ import annotations
 
-import difflib
-import importlib
-from importlib.metadata import entry_points
 from typing import Any, cast
 
+from .. import plugins
 from ..directories import Directories
 from ..settings_schema import Backend as BackendSettings
-from ..startup import CannotStart
 from .protocol import Backend
 
 GROUP = "dask_sluice.backends"
@@ -23,12 +17,20 @@ _BUILT_IN = {
 }
 
 
-def make_backend(settings: BackendSettings, places: Directories) -> Backend:
-    """The backend that the settings name, not started.
+def find(kind: str) -> Any:
+    """The class of this kind.
 
     raises  CannotStart with the nearest name there is
     """
-    kind = _find(settings.kind)
+    return plugins.find("backend.kind", _BUILT_IN.get(kind, kind), GROUP)
+
+
+def make_backend(settings: BackendSettings, places: Directories) -> Backend:
+    """The backend that the settings name, not started.
+
+    raises  CannotStart with the nearest name or setting there is
+    """
+    kind = find(settings.kind)
     if settings.kind == "local":
         from ..staging import stage
 
@@ -39,21 +41,5 @@ def make_backend(settings: BackendSettings, places: Directories) -> Backend:
     elif settings.kind == "fake":
         made = kind(preset=settings.fake.preset)
     else:
-        made = kind(**settings.settings)
+        made = plugins.make("backend", kind, settings.settings)
     return cast(Backend, made)
-
-
-def _find(kind: str) -> Any:
-    path = _BUILT_IN.get(kind, kind)
-    if ":" not in path:
-        known = {point.name: point.value for point in entry_points(group=GROUP)}
-        if kind not in known:
-            near = difflib.get_close_matches(kind, known, n=1)
-            meant = f" Did you mean {near[0]!r}?" if near else ""
-            raise CannotStart(f"there is no backend {kind!r}.{meant} Known: {', '.join(sorted(known))}.")
-        path = known[kind]
-    module, _, name = path.partition(":")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise CannotStart(f"backend.kind: cannot import {path!r}: {error}") from error

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-KEEP_ALIVE_S = 15.0
-"""Shorter than the idle limit of common reverse proxies (60 s), long enough to cost nothing."""
+KEEP_ALIVE_S = 10.0
+"""Shorter than the idle limits of reverse proxies (60 s is common, 15 s occurs), long enough to cost nothing."""
 
 
 async def until_stopping(

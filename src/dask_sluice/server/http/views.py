@@ -72,6 +72,7 @@ def worker_view(record: WorkerRecord) -> WorkerView:
         created_at=record.created_at,
         ended_at=record.ended_at,
         restarts=record.restarts,
+        group=record.group,
     )
 
 
@@ -86,6 +87,7 @@ def event_view(event: Event) -> EventView:
         code=str(event.reason.code),
         sentence=event.reason.sentence,
         details=dict(event.reason.details),
+        hint=event.reason.hint,
     )
 
 

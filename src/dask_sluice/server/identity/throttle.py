@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 
+from ...wire.durations import span
 from ...wire.errors import LimitExceeded
 
 FAILURES = 10
@@ -30,8 +31,8 @@ class Throttle:
         elif len(failures) >= FAILURES:
             wait = max(1.0, failures[0] + WINDOW_S - now)
             raise LimitExceeded(
-                f"{FAILURES} attempts to log in from {address or 'your address'} failed within {WINDOW_S:g} s",
-                hint=f"Wait {wait:.0f} s and check the name and password.",
+                f"{FAILURES} attempts to log in from {address or 'your address'} failed within {span(WINDOW_S)}",
+                hint=f"Wait {span(round(wait))} and check the name and password.",
                 details={"limit": "failed_logins", "value": FAILURES, "window_s": WINDOW_S},
                 retry_after_s=wait,
             )

@@ -16,6 +16,7 @@ from ...wire.errors import OptionInvalid
 from ...wire.options import Option, OptionType
 from ..backends.overlays import overlay_rules
 from ..backends.protocol import Backend, Capabilities, ChecksOverlays
+from ..memory import parse_memory
 from ..settings_policy import BUILT_IN, OptionSettings, PolicySettings, Profile, Setup, is_template
 from ..settings_schema import Settings
 from ..startup import CannotStart
@@ -31,6 +32,7 @@ Place = tuple[str | int, ...]
 Problem = tuple[Place, str]
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _SIZES = {"worker_cores": "cores", "worker_memory": "memory", "worker_threads": "threads"}
+NUMBERS = (OptionType.INT, OptionType.FLOAT)
 LOCAL = Capabilities("local", enforces_memory=False, enforces_cores=False, separates_users=False)
 
 
@@ -41,6 +43,8 @@ class _All:
     options: Mapping[str, OptionSettings]
     names: Sequence[str]
     secrets: frozenset[str]
+    numbers: frozenset[str]
+    """Names that a sum may use."""
     policy: PolicySettings
 
 
@@ -50,7 +54,8 @@ def problems(settings: Settings) -> list[Problem]:
     everything = effective(options, profiles)
     known = (*USER_NAMES, "cluster.name", *(f"options.{name}" for name in known_names(everything, profiles)))
     secrets = frozenset(f"options.{name}" for name, each in everything.items() if each.secret)
-    about = _All(everything, known, secrets, policy)
+    numbers = frozenset(f"options.{name}" for name, each in everything.items() if type_of(each) in NUMBERS)
+    about = _All(everything, known, secrets, numbers, policy)
     found = list(_of_profiles(options, profiles, policy))
     for name in options:
         found += _of_option(name, options[name], everything[name])
@@ -139,7 +144,7 @@ def _of_option(name: str, given: OptionSettings, option: OptionSettings) -> Iter
         near = f"{_near(name, BUILT_IN)}" if name not in BUILT_IN else ""
         yield place, f"is no built-in option, so it needs a type (or choices){near}"
         return
-    numbers = kind in (OptionType.INT, OptionType.FLOAT)
+    numbers = kind in NUMBERS
     for key, fits in (
         ("minimum", numbers),
         ("maximum", numbers),
@@ -172,7 +177,7 @@ def _of_values(place: Place, option: OptionSettings, kind: OptionType) -> Iterat
         for value in set(option.when or ()) - {"true", "false"}:
             yield (*place, "when", value), "must be true or false"
     least, most, default = option.minimum, option.maximum, option.default
-    if kind in (OptionType.INT, OptionType.FLOAT):
+    if kind in NUMBERS:
         if default is None:
             yield place, "needs a default"
             return
@@ -214,9 +219,16 @@ def _of_templates(place: Place, given: Mapping[str, Any], about: _All) -> Iterat
         if used and path[0] != "variables":
             name = min(used).partition(".")[2]
             yield (*place, *path), f"the option {name!r} is secret, and secrets can go into variables only"
+        for name in sorted((_reckoned_with(text) & set(about.names)) - about.numbers):
+            yield (*place, *path), f"{text!r} reckons with {{{name}}}, which is no number"
 
 
 def _of_process(place: Place, given: Mapping[str, Any], policy: PolicySettings) -> Iterator[Problem]:
+    for key, amount in (("cores", float), ("memory", parse_memory)):
+        most, aside = given.get(key), given.get(f"{key}_request")
+        if most and aside and not is_template(most) and not is_template(aside) and amount(aside) > amount(most):
+            what = f"{aside} would be set aside, more than the {most} that it may use ({key})"
+            yield (*place, f"{key}_request"), what
     if ("node" in given) != ("share" in given):
         yield place, "node and share belong together: give both or neither"
     elif "node" in given and not is_template(given["node"]) and given["node"] not in policy.nodes:
@@ -272,6 +284,13 @@ def _texts(path: Place, value: Any) -> Iterator[tuple[Place, str]]:
 def _names(text: str) -> set[str]:
     try:
         return templates.names(text)
+    except TemplateError:
+        return set()
+
+
+def _reckoned_with(text: str) -> set[str]:
+    try:
+        return templates.summands(text)
     except TemplateError:
         return set()
 

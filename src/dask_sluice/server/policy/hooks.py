@@ -10,22 +10,22 @@ import asyncio
 import contextlib
 import copy
 import difflib
-import importlib
 import inspect
 import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
 
 from ...wire.api import LeaseRequest
+from ...wire.durations import span
 from ...wire.errors import BackendUnavailable, RequestInvalid, ServerError, SluiceError
 from ..clock import Clock
 from ..model import Caller
+from ..plugins import find
 from ..settings_policy import OptionSettings, PolicySettings, Setup
-from ..startup import CannotStart
 from .options import Offer, type_of
 from .resolve import AS_SET, Policy, Resolved
 
@@ -58,8 +58,8 @@ class Hooks:
 
         raises  CannotStart
         """
-        self._setup = _imported("policy.hook", self._rules.hook)
-        self._options = _imported("policy.options_hook", self._rules.options_hook)
+        self._setup = imported("policy.hook", self._rules.hook)
+        self._options = imported("policy.options_hook", self._rules.options_hook)
 
     async def offer(self, policy: Policy, caller: Caller) -> Offer:
         """What this caller may choose, the options hook's changes included."""
@@ -128,9 +128,10 @@ class Hooks:
             if answer.done() and not answer.cancelled():
                 raise _told(key, error) from error
             raise BackendUnavailable(
-                f"the site's {key} did not answer within {self._rules.hook_timeout_s:g} s",
+                f"the site's {key} did not answer within {span(self._rules.hook_timeout_s)}",
                 hint="Try again; if it happens again, tell the administrator.",
                 retry_after_s=5,
+                details={"hook": key},
             ) from error
         except Exception as error:
             raise _told(key, error) from error
@@ -158,7 +159,7 @@ def _told(key: str, error: Exception) -> SluiceError:
 
 
 def _hook_is_wrong(key: str, what: str) -> ServerError:
-    return ServerError(f"the site's {key} failed: {what}", hint="Tell the administrator.")
+    return ServerError(f"the site's {key} failed: {what}", hint="Tell the administrator.", details={"hook": key})
 
 
 def _as_setup(answer: Any) -> Setup | None:
@@ -198,17 +199,12 @@ def _in_words(error: ValidationError, under: tuple[str, ...]) -> str:
     return "; ".join(what_is_wrong(problem, under) for problem in error.errors())
 
 
-def _imported(key: str, path: str | None) -> Hook | None:
-    if path is None:
-        return None
-    module, _, name = path.partition(":")
-    try:
-        found: Hook = getattr(importlib.import_module(module), name)
-    except Exception as error:  # somebody else's module: it can raise anything
-        raise CannotStart(f"{key}: cannot import {path!r}: {type(error).__name__}: {error}") from error
-    if not callable(found):
-        raise CannotStart(f"{key}: {path!r} is no function")
-    return found
+def imported(key: str, path: str | None) -> Hook | None:
+    """The function that the setting of this key names, if it names one.
+
+    raises  CannotStart
+    """
+    return None if path is None else cast(Hook, find(key, path))
 
 
 def _takes(hook: Hook, given: int) -> int:

@@ -16,11 +16,13 @@ from ...wire.errors import OptionInvalid, RequestInvalid
 from ...wire.options import MASK, Option
 from ..backends.overlays import OverlayRules, overlay_rules
 from ..backends.protocol import Size
+from ..budgets import Budgets
 from ..leases import terms
+from ..ledger import charged_group
 from ..limits import LimitBook
 from ..memory import parse_memory, shown
 from ..merging import Layer, Merged, Path, leaves, merge
-from ..model import Caller, ClusterSpec, Prices
+from ..model import DEFAULT_GROUP, Caller, ClusterSpec, Prices, WorkerGroup
 from ..settings_leases import Leases
 from ..settings_limits import Limits
 from ..settings_policy import OptionSettings, PolicySettings, Profile, Setup
@@ -34,6 +36,8 @@ from .templates import Scope, TemplateError
 
 AS_SET = LeaseRequest()
 """A lease in which the administrator's settings decide everything."""
+LEAST_FOR_A_SCHEDULER = 512 * 2**20
+"""Sites that gave 128 MB, dask-gateway's default, all raised it (deployments.md, d.13)."""
 MANY_CORES = 64
 """What a backend of more than one machine is taken to have, where nothing else bounds a cluster."""
 
@@ -62,6 +66,7 @@ class Policy:
         rules: PolicySettings | None = None,
         prices: Prices | None = None,
         overlay: OverlayRules | None = None,
+        budgets: Budgets | None = None,
     ) -> None:
         self.rules = rules or PolicySettings()
         self._profiles = profiles or {}
@@ -74,6 +79,7 @@ class Policy:
         self._leases = leases or Leases()
         self._prices = prices or Prices()
         self._overlay = overlay or OverlayRules()
+        self._budgets = budgets
 
     @classmethod
     def of(cls, settings: Settings, machine: Machine | None) -> Policy:
@@ -88,6 +94,7 @@ class Policy:
             rules=settings.policy,
             prices=Prices(**settings.usage.prices.model_dump()),
             overlay=overlay_rules(settings.backend),
+            budgets=Budgets(settings.usage),
         )
 
     @property
@@ -142,6 +149,7 @@ class Policy:
         merged = merge([plain for layer in said for plain in self._spread(layer)], self._list_key)
         scheduler, worker = size_of(merged, "scheduler"), size_of(merged, "worker")
         most, most_by, notes = self._most_workers(caller, scheduler, worker, merged)
+        notes += _too_little(scheduler, merged.source("scheduler", "memory"))
         variables = dict(merged.get("variables") or {})
         spec = ClusterSpec(
             name=name,
@@ -149,7 +157,7 @@ class Policy:
             options=chosen.shown,
             environment=_environment(merged),
             scheduler=scheduler,
-            worker=worker,
+            worker_groups=(WorkerGroup(DEFAULT_GROUP, worker),),
             max_workers=most,
             max_workers_by=most_by,
             start_timeout_s=number(merged, "scheduler_start_s", above=0),
@@ -164,7 +172,13 @@ class Policy:
             backend=self._checked_overlay(merged),
         )
         secret = {k: v.get_secret_value() for k, v in variables.items() if isinstance(v, SecretStr)}
-        return Resolved(spec, secret, _plan(spec, secret, merged, notes))
+        return Resolved(spec, secret, replace(_plan(spec, secret, merged, notes), limits=tuple(self._told(spec))))
+
+    def _told(self, spec: ClusterSpec) -> Iterator[str]:
+        """Limits and budgets that the cluster is under."""
+        yield from self.limits.told(spec.owner, spec.groups, self._many_workers)
+        for budget in self._budgets.of(spec.owner, charged_group(spec)) if self._budgets else ():
+            yield f"budget of {budget.scope}: {budget.amount:g} {budget.unit} each {budget.period} ({budget.set_by})"
 
     def _built_in(self) -> Sequence[Layer]:
         times = self._timeouts
@@ -232,6 +246,14 @@ class Policy:
         return image
 
 
+def _too_little(scheduler: Size, source: str) -> Iterator[str]:
+    if 0 < scheduler.memory_bytes < LEAST_FOR_A_SCHEDULER:
+        yield (
+            f"the scheduler may use {shown(scheduler.memory_bytes)} ({source}) and takes about 100 MiB before there is "
+            "any work: many workers or tasks end it, out of memory; 1 GiB or more is usual"
+        )
+
+
 def _environment(merged: Merged) -> str:
     path = text(merged, "environment")
     if path and (not path.startswith("/") or "\0" in path or "/../" in f"{path}/"):
@@ -253,6 +275,8 @@ def _plan(spec: ClusterSpec, secret: Mapping[str, str], merged: Merged, notes: S
         if path[-1] != "threads" and path != ("max_workers",) and value != {}
     ]
     values.append(PlanValue("max_workers", spec.max_workers, spec.max_workers_by))
+    if spec.lease.absent_s:
+        values.append(PlanValue("absent_s", spec.lease.absent_s, "leases.absent"))
     for process, size in (("worker", spec.worker), ("scheduler", spec.scheduler)):
         asked = merged.get(process, "threads")
         source = merged.source(process, "threads") if asked else f"one for each whole core of {process}.cores"
@@ -289,8 +313,8 @@ def _told(path: tuple[str, ...], value: Any) -> Any:
 
 
 def _order(key: str) -> tuple[int, str]:
-    heads = ("worker", "scheduler", "image", "scheduler_image", "environment", "max_workers", "idle_s", "age_s",
-             "scheduler_start_s", "worker_start_s", "variables")  # fmt: skip
+    heads = ("worker", "scheduler", "image", "scheduler_image", "environment", "max_workers", "idle_s", "absent_s",
+             "age_s", "scheduler_start_s", "worker_start_s", "variables")  # fmt: skip
     head = key.partition(".")[0]
     return (heads.index(head) if head in heads else len(heads), key)
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from ...wire.api import PlanView
+from ...wire.api import LeaseRequest, PlanView
 from ...wire.errors import SluiceError
+from ..backends import registry as backends
 from ..backends.kubernetes.preview import pods_of
 from ..backends.protocol import Size
-from ..backends.registry import make_backend
 from ..clock import SystemClock
 from ..directories import directories
+from ..identity import registry as authenticators
 from ..machine import this_machine
 from ..model import Caller
 from ..settings_schema import BUILT_IN_BACKENDS, Settings
-from .checks import refuse_unsupported
-from .hooks import Hooks
+from ..startup import CannotStart
+from .checks import Place, Problem, refuse_unsupported
+from .hooks import Hooks, imported
 from .options import PROFILE
 from .permissions import cluster_name
 from .resolve import Policy, Resolved
@@ -29,10 +32,13 @@ SUFFIX = "12345678"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a choice comes to: a plan, or why it is refused. `fits`: workers on one node of each kind."""
+    """What a choice comes to: a plan, or why it is refused, and the key in the file (`place`) that led to that, if one
+    did. `fits`: workers on one node of each kind.
+    """
 
     plan: PlanView | None = None
     refused: str = ""
+    place: Place = ()
     fits: Mapping[str, int] | None = None
 
 
@@ -44,6 +50,25 @@ class Sample:
     groups: tuple[str, ...]
     outcome: Outcome
     profiles: Mapping[str, Outcome]
+
+
+FROM_A_NOTEBOOK = LeaseRequest(presence=True)
+"""What our client asks for unless it is told otherwise: that the cluster ends some time after its notebook."""
+
+
+def leads_nowhere(settings: Settings) -> Iterator[Problem]:
+    """Names of backends, authenticators and hooks that cannot be imported."""
+    rules = settings.policy
+    for place, look in (
+        (("backend", "kind"), partial(backends.find, settings.backend.kind)),
+        (("authenticator", "kind"), partial(authenticators.find, settings.authenticator.kind)),
+        (("policy", "hook"), partial(imported, "policy.hook", rules.hook)),
+        (("policy", "options_hook"), partial(imported, "policy.options_hook", rules.options_hook)),
+    ):
+        try:
+            look()
+        except CannotStart as error:
+            yield place, str(error)
 
 
 def caller_of(settings: Settings, name: str, groups: tuple[str, ...]) -> Caller:
@@ -62,9 +87,10 @@ async def sample(settings: Settings, caller: Caller, given: Mapping[str, Any]) -
 
     async def outcome(options: Mapping[str, Any]) -> Outcome:
         try:
-            return _outcome(settings, await hooks.resolve(policy, caller, cluster, options))
+            resolved = await hooks.resolve(policy, caller, cluster, options, FROM_A_NOTEBOOK)
         except SluiceError as error:
-            return Outcome(refused=error.message)
+            return Outcome(refused=error.message, place=_to_blame(error.details))
+        return _outcome(settings, resolved)
 
     open_to = policy.offer(caller).profiles
     profiles = {
@@ -80,13 +106,13 @@ async def sample_pods(settings: Settings, caller: Caller, given: Mapping[str, An
     raises  CannotStart as `sample` does; SluiceError, Refused where the caller gets nothing
     """
     policy, hooks = _deciders(settings)
-    resolved = await hooks.resolve(policy, caller, cluster_name(caller.name, SUFFIX), given)
+    resolved = await hooks.resolve(policy, caller, cluster_name(caller.name, SUFFIX), given, FROM_A_NOTEBOOK)
     return pods_of(resolved.spec, settings.backend.kubernetes)
 
 
 def _deciders(settings: Settings) -> tuple[Policy, Hooks]:
     if settings.backend.kind not in BUILT_IN_BACKENDS:
-        refuse_unsupported(settings, make_backend(settings.backend, directories(settings.data_dir)))
+        refuse_unsupported(settings, backends.make_backend(settings.backend, directories(settings.data_dir)))
     hooks = Hooks(settings.policy, SystemClock())
     hooks.load()
     return Policy.of(settings, this_machine() if settings.backend.kind == "local" else None), hooks
@@ -95,3 +121,13 @@ def _deciders(settings: Settings) -> tuple[Policy, Hooks]:
 def _outcome(settings: Settings, resolved: Resolved) -> Outcome:
     worker: Size = resolved.spec.worker
     return Outcome(resolved.plan, fits={name: per_node(worker, node) for name, node in settings.policy.nodes.items()})
+
+
+def _to_blame(details: Mapping[str, Any]) -> Place:
+    """Of a refusal, the key in the file that led to it; () where it was the user's own choice."""
+    source = str(details.get("source") or details.get("limit") or details.get("hook") or "")
+    field = tuple(str(details.get("field", "")).split("."))
+    kind, _, name = source.removesuffix(" (default)").partition(" ")
+    if kind in ("profile", "option"):
+        return (f"{kind}s", name, *field)
+    return ("policy", "hook") if source == "hook" else (*source.split("."), *field) if source else ()

@@ -85,6 +85,12 @@ def names_in(value: Any) -> set[str]:
     return {name for text in _texts(value) for name in names(text)}
 
 
+def summands(text: str) -> set[str]:
+    """Names that the template reckons with: they must be numbers."""
+    sums = (part for part in parse(text) if not isinstance(part, str | ast.Attribute))
+    return {_name(node) for part in sums for node in _named(part)}
+
+
 def check(text: str, known: Sequence[str]) -> None:
     """Raise TemplateError where the template cannot be read, or uses a name that is not known."""
     for name in sorted(names(text)):

@@ -1,0 +1,116 @@
+"""The client gets over what passes: a broken connection, a server that is gone, one that asks for a moment."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from dask_sluice.client import connection
+from dask_sluice.client.async_gateway import AsyncGateway
+from dask_sluice.client.auth import NoAuth
+from dask_sluice.wire.api import LeaseChange
+from dask_sluice.wire.errors import ServerError, SluiceError
+
+Answer = tuple[int, dict[str, str], dict[str, Any]]
+BROKE_OFF: Answer = (502, {}, {"code": "server_broke_off", "detail": "it ended the connection before it answered"})
+MOMENT: Answer = (503, {"Retry-After": "0"}, {"code": "backend_unavailable", "detail": "in a moment"})
+DRAINED: Answer = (503, {}, {"code": "draining", "detail": "the server is being drained"})
+FINE: Answer = (200, {}, {"ok": True})
+BREAKS = None
+
+
+class Scripted:
+    """An HTTP server on a real socket that answers by a list; None breaks the connection off."""
+
+    def __init__(self) -> None:
+        self.script: list[Any] = []
+        self.heard: list[str] = []
+        self.connections = 0
+        self.url = ""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                self.heard.append(head.decode().splitlines()[0])
+                length = next(
+                    (int(line[16:]) for line in head.decode().lower().splitlines() if "content-le" in line), 0
+                )
+                await reader.readexactly(length)
+                answer = self.script.pop(0)
+                if answer is BREAKS:
+                    break
+                status, headers, body = answer
+                text = json.dumps(body).encode()
+                lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(text)}", "Content-Type: application/json"]
+                lines += [f"{name}: {value}" for name, value in headers.items()]
+                writer.write("\r\n".join([*lines, "", ""]).encode() + text)
+                if headers.get("Connection") == "close":
+                    break
+        except asyncio.IncompleteReadError:
+            pass
+        writer.close()
+
+
+@pytest.fixture
+async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scripted]:
+    monkeypatch.setattr(connection, "_pause", lambda *_: 0.0)
+    scripted = Scripted()
+    async with await asyncio.start_server(scripted.serve, "127.0.0.1", 0) as listening:
+        scripted.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        yield scripted
+
+
+async def asked(server: Scripted, *script: Any, repeatable: bool = True) -> Any:
+    server.script = list(script)
+    there = connection.Connection(server.url, NoAuth())
+    try:
+        return await there.send("POST", "/api/v2/x", body={}, repeatable=repeatable)
+    finally:
+        await there.close()
+
+
+@pytest.mark.parametrize("trouble", [BROKE_OFF, MOMENT, BREAKS, (504, {}, {"code": "x", "detail": "a gateway's"})])
+async def test_what_passes_is_tried_again(server: Scripted, trouble: Any) -> None:
+    assert await asked(server, trouble, trouble, FINE) == {"ok": True}
+    assert len(server.heard) == 3
+
+
+async def test_a_connection_that_the_other_side_gives_up_is_not_used_again(server: Scripted) -> None:
+    gone = (503, {"Retry-After": "0", "Connection": "close"}, {"code": "server_unavailable", "detail": "gone"})
+    assert await asked(server, gone, gone, FINE) == {"ok": True}
+    assert server.connections == 3, "each try may lead to another server"
+
+
+@pytest.mark.parametrize(("trouble", "error"), [(BROKE_OFF, ServerError), (BREAKS, connection.ServerUnreachable)])
+async def test_what_must_not_happen_twice_is_not_tried_again_once_it_may_have_happened(
+    server: Scripted, trouble: Any, error: type[SluiceError]
+) -> None:
+    with pytest.raises(error):
+        await asked(server, trouble, FINE, repeatable=False)
+    assert len(server.heard) == 1
+    assert await asked(server, MOMENT, FINE, repeatable=False) == {"ok": True}, "nothing was done"
+
+
+async def test_a_life_is_not_extended_twice_by_one_wish(server: Scripted) -> None:
+    server.script = [BROKE_OFF, FINE]
+    async with AsyncGateway(server.url, auth=NoAuth()) as gateway:
+        with pytest.raises(ServerError):
+            await gateway.change_lease("ada-1", LeaseChange(extend_s=3600))
+    assert len(server.heard) == 1
+
+
+async def test_who_is_told_no_does_not_ask_again(server: Scripted) -> None:
+    with pytest.raises(SluiceError, match="drained"):
+        await asked(server, DRAINED, FINE)
+    assert len(server.heard) == 1
+
+
+async def test_patience_ends(server: Scripted) -> None:
+    with pytest.raises(connection.ServerUnreachable, match="no dask-sluice server answers"):
+        await asked(server, *[BREAKS] * connection.TRIES)
+    assert server.script == []
