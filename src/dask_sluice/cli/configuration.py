@@ -70,6 +70,14 @@ def hash_password_command() -> None:
     click.echo(hash_password(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)))
 
 
+@click.command("hub-extension")
+def hub_extension_command() -> None:
+    """Print the JupyterHub extension: Python for jupyterhub_config.py or the hub chart's `hub.extraConfig`."""
+    from importlib.resources import files
+
+    click.echo(files("dask_sluice").joinpath("hub_extension.py").read_text(encoding="utf-8"), nl=False)
+
+
 @click.command("version")
 def version_command() -> None:
     """Print the version."""

@@ -32,6 +32,7 @@ _COMMANDS = {
     "check-config": ("configuration", "Check a configuration file and print what it comes to."),
     "config-reference": ("configuration", "Print every setting with its description (markdown)."),
     "hash-password": ("configuration", "Print the hash of a password, for the configuration."),
+    "hub-extension": ("configuration", "Print the JupyterHub extension, for the hub's configuration."),
     "version": ("configuration", "Print the version."),
 }
 _SERVER_COMMANDS = ("serve", "backup", "restore", "check-config", "config-reference", "hash-password")

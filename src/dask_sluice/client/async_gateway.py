@@ -147,10 +147,12 @@ class AsyncGateway:
     ) -> ClusterView:
         """The cluster asked for under this key: new, or the one that an earlier call with the key made.
 
+        Without a lease it outlives whoever asked: no object here would close it.
+
         Cancelled, it stops what it has begun: a request on its way must come to a name to be undone.
         """
         creating = asyncio.ensure_future(
-            self._create(CreateRequest(options, lease or LeaseRequest()), key or uuid.uuid4().hex)
+            self._create(CreateRequest(options, lease or LeaseRequest(presence=False)), key or uuid.uuid4().hex)
         )
         try:
             return await asyncio.shield(creating)
@@ -318,7 +320,8 @@ class AsyncGateway:
 
     async def public_url(self) -> str:
         """Base of the links shown to people."""
-        return ((await self.info()).public_url or self.address).rstrip("/")
+        told = (await self.info()).public_url or config.setting("public-address") or self.address
+        return str(told).rstrip("/")
 
     async def _change(self, name: str, what: str, body: Mapping[str, Any]) -> None:
         answer = read(ScaleAnswer, await self._connection.send("POST", _path(name, what), body=body))

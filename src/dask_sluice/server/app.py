@@ -19,7 +19,7 @@ from ..wire.reasons import Reason, ReasonCode
 from . import logs
 from .clock import SystemClock
 from .foundation import Foundation, lay_foundation
-from .identity.protocol import Authenticator
+from .identity.protocol import Authenticator, Closes
 from .identity.token import TokenAuthenticator
 from .listening import local_address
 from .settings_schema import Settings
@@ -99,6 +99,8 @@ class Server:
 
         core = await build_core(self._settings, self._foundation, SystemClock(), self._stopping)
         self._stack.push_async_callback(core.store.close)
+        if isinstance(core.services.authenticator, Closes):
+            self._stack.push_async_callback(core.services.authenticator.close)
         return core, WebServer(create_app(core.services))
 
     async def _leave_proxies(self) -> None:
@@ -130,6 +132,7 @@ class Server:
                 self._letting_in = group.create_task(core.turnstile.run())
                 self._watching = group.create_task(watch_lag(core.services.metrics))
                 core.loop.start_task(core.keeper.run())
+                core.loop.start_task(core.services.notebooks.run())
                 await core.services.routes.followed.wait()
         except TimeoutError:
             raise CannotStart(

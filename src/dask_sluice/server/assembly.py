@@ -34,6 +34,7 @@ from .listening import local_address
 from .loop import Loop
 from .machine import this_machine
 from .metrics import Metrics
+from .notebooks import NotebookWatch
 from .policy import Policy
 from .policy.checks import refuse_unsupported
 from .policy.hooks import Hooks
@@ -122,6 +123,7 @@ async def build_core(settings: Settings, foundation: Foundation, clock: Clock, s
         stopping=stopping,
         health=health,
         metrics=Metrics(store, loop, links, routes),
+        notebooks=NotebookWatch(store, loop, clock, authenticator),
     )
     return Core(store, backend, loop, turnstile, keeper, Replica(store, loop, clock, turnstile.lead), services)
 

@@ -23,6 +23,8 @@ def terms(leases: Leases, wish: LeaseRequest) -> LeaseTerms:
         idle_s=_within(leases.idle, "idle", wish.idle_s),
         idle_without_clients=leases.idle.without_clients,
         absent_s=_within(leases.absent, "absent", wish.absent_s) if wish.presence else 0.0,
+        # A client that said nothing is dask-gateway's: what its notebook leaves behind is hardly ever meant to stay.
+        with_notebook=leases.notebook == "always" or (leases.notebook == "asked" and wish.presence is not False),
         age_s=_within(leases.age, "age", wish.age_s),
         keep_alive_max_s=leases.keep_alive_max_s,
         extend_max_s=leases.extend_max_s,
@@ -84,6 +86,12 @@ def extended(record: ClusterRecord, by_s: float) -> float:
 def _check_positive(field: str, value: float) -> None:
     if not 0 < value < 10**9:
         raise RequestInvalid(f"{field} must be a number of seconds above 0, got {value!r}", details={"field": field})
+
+
+def ends_with_notebook(record: ClusterRecord, now: float) -> bool:
+    """Whether the cluster is to end now that the notebook server that made it has ended."""
+    living = record.state.is_active and record.wanted.stop is None
+    return living and record.spec.lease.with_notebook and record.lease.kept_until <= now
 
 
 @dataclass(frozen=True)

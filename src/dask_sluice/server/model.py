@@ -24,6 +24,8 @@ class Caller:
     is_admin: bool = False
     groups: tuple[str, ...] = ()
     """In order: the first one is charged with what the caller uses."""
+    notebook: str = ""
+    """The notebook server that asks, where the authenticator can tell: on JupyterHub `ada/` or `ada/name`."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class LeaseTerms:
     """Whether it is idle only while no client is connected."""
     absent_s: float = 0.0
     """Without a client; 0 for a cluster that outlives its client."""
+    with_notebook: bool = False
+    """Whether it ends with the notebook server that made it."""
     age_s: float = 0.0
     """At all."""
     keep_alive_max_s: float = 0.0
@@ -104,6 +108,8 @@ class ClusterSpec:
     lease: LeaseTerms
     groups: tuple[str, ...] = ()
     """The owner's, when the cluster was made; the first one is charged."""
+    notebook: str = ""
+    """The notebook server that made it; empty where nothing tells."""
     max_workers_by: str = ""
     """The limit behind `max_workers`, for sentences: `12 cores (limits.user.cores)`."""
     profile: str = ""

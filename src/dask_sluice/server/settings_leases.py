@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -57,6 +57,11 @@ class Leases(Section):
     """Without work."""
     absent: Absent = Absent()
     """Without the notebook that made it."""
+    notebook: Literal["asked", "always", "never"] = "asked"
+    """Which clusters end at once with the notebook server that made them, where the authenticator knows of such servers
+    (`jupyterhub`). `asked`: those that were made so (our client's `shutdown_on_close`, its default), and those of
+    dask-gateway's clients, which cannot say. `always`: those made to outlive it, too. `never`: none, they end by the
+    rest of this section. While a user has asked to keep a cluster alive, it stays."""
     age: Span = Span()
     """At all: the longest life of a cluster, however busy it is."""
     keep_alive_max_s: SecondsOrNever = Field(12 * 3600.0)

@@ -10,26 +10,20 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from .backends.local.settings import LocalSettings
+from .identity.jupyterhub.settings import JupyterHubSettings
 from .identity.passwords import is_hash
 from .settings_leases import Leases
 from .settings_limits import Limits
-from .settings_parts import GroupName, Seconds, Section, UserName
+from .settings_parts import AnchoredPath, GroupName, Seconds, Section, Url, UserName
 from .settings_policy import OptionSettings, PolicySettings, Profile
 from .settings_usage import Usage
 
 BUILT_IN_BACKENDS = ("local", "fake")
-BUILT_IN_AUTHENTICATORS = ("token", "basic")
+BUILT_IN_AUTHENTICATORS = ("token", "basic", "jupyterhub")
 _DOTTED = re.compile(r"[A-Za-z_][\w.]*(:[A-Za-z_]\w*)?")
-
-
-def _anchored(path: Path, info: ValidationInfo) -> Path:
-    """A relative path is meant from the folder of the file that names it, not from wherever we were started."""
-    base = (info.context or {}).get("base")
-    path = path.expanduser()
-    return base / path if base is not None else path.absolute()
 
 
 def _existing_file(path: Path) -> Path:
@@ -42,12 +36,6 @@ def _prefix(value: str) -> str:
     if value and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value):
         raise ValueError("must be empty or a path such as '/dask': a leading slash, no trailing one")
     return value
-
-
-def _url(value: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", value):
-        raise ValueError("must be an address such as 'https://dask.example.org'")
-    return value.rstrip("/")
 
 
 def _host_and_port(value: str) -> str:
@@ -89,8 +77,7 @@ def _free_settings(kind: str, built_in: tuple[str, ...], settings: dict[str, Any
         raise ValueError(f"'settings' is for import paths; the settings of {kind!r} go into a section {kind!r}")
 
 
-AnchoredPath = Annotated[Path, AfterValidator(_anchored)]
-ExistingFile = Annotated[Path, AfterValidator(_anchored), AfterValidator(_existing_file)]
+ExistingFile = Annotated[AnchoredPath, AfterValidator(_existing_file)]
 Kind = Annotated[str, AfterValidator(_kind)]
 PasswordHash = Annotated[SecretStr, AfterValidator(_hash)]
 
@@ -109,7 +96,7 @@ class Listen(Section):
     Dask's traffic is always encrypted, with certificates of its own."""
     tls_key: ExistingFile | None = None
     """File with the private key (PEM) of `tls_certificate`."""
-    public_url: Annotated[str, AfterValidator(_url)] | None = None
+    public_url: Url | None = None
     """Address that people use, where it differs from what the server sees, prefix included. Links are built on it."""
     dask_address: Annotated[str, AfterValidator(_host_and_port)] | None = None
     """`host:port` for Dask's traffic where a load balancer gives it another address than the API."""
@@ -164,9 +151,12 @@ class Authenticator(Section):
 
     kind: Kind = "token"
     """`token`: one token, printed at the start, for the account that runs the server. `basic`: user names and
-    passwords. Or the import path of an authenticator: `package.module:Class`."""
+    passwords. `jupyterhub`: the users of a JupyterHub, see docs/jupyterhub.md. Or the import path of an authenticator:
+    `package.module:Class`."""
     basic: Basic | None = None
     """Settings of `basic`."""
+    jupyterhub: JupyterHubSettings = JupyterHubSettings()
+    """Settings of `jupyterhub`."""
     settings: dict[str, Any] = {}
     """Keyword arguments for an authenticator given by import path."""
     admins: frozenset[UserName] = frozenset()
@@ -182,6 +172,7 @@ class Authenticator(Section):
         if self.kind == "basic" and self.basic is None:
             raise ValueError("kind 'basic' needs the section 'basic' with users or a password")
         _only_used(self.kind, "basic", self.basic is not None)
+        _only_used(self.kind, "jupyterhub", "jupyterhub" in self.model_fields_set)
         _free_settings(self.kind, BUILT_IN_AUTHENTICATORS, self.settings)
         return self
 

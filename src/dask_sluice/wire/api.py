@@ -223,13 +223,14 @@ class DrainRequest:
 class LeaseRequest:
     """How long a new cluster shall live, in seconds; 0 is never, None is what the administrator set.
 
-    `presence`: the client will say now and then that it is there, and wants the cluster ended when it is not.
+    `presence`: the client will say now and then that it is there, and wants the cluster ended when it is not; None: it
+    did not say what it wants.
     """
 
     idle_s: Optional[float] = None
     age_s: Optional[float] = None
     absent_s: Optional[float] = None
-    presence: bool = False
+    presence: Optional[bool] = None
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 

@@ -76,6 +76,12 @@ class AuthenticationRequired(SluiceError):
     code, status, title = "authentication_required", 401, "Authentication required"
 
 
+class IdentityUnavailable(SluiceError):
+    """Whoever knows the users, such as a JupyterHub, does not answer: nobody can tell who may come in."""
+
+    code, status, title = "identity_unavailable", 503, "Cannot tell who you are"
+
+
 class PermissionDenied(SluiceError):
     """The caller is known and may not do this."""
 
@@ -193,6 +199,7 @@ CROSSING: tuple[type[SluiceError], ...] = (
     LimitExceeded,
     Overloaded,
     BackendUnavailable,
+    IdentityUnavailable,
     Draining,
     ServerError,
 )

@@ -62,6 +62,7 @@ class ReasonCode(str, Enum):
     STOPPED_BY_USER = "stopped_by_user"
     IDLE = "idle"
     CLIENT_GONE = "client_gone"
+    NOTEBOOK_ENDED = "notebook_ended"
     LEASE_OVER = "lease_over"
     LEASE_ENDS = "lease_ends"
     KEPT_ALIVE = "kept_alive"
@@ -219,6 +220,10 @@ CATALOGUE: Mapping[ReasonCode, ReasonText] = {
     ReasonCode.CLIENT_GONE: ReasonText(
         "stopped after {limit_s} without the notebook that made it",
         "new_cluster(shutdown_on_close=False) makes a cluster that outlives its notebook.",
+    ),
+    ReasonCode.NOTEBOOK_ENDED: ReasonText(
+        "stopped because the notebook server that made it has ended",
+        "new_cluster(shutdown_on_close=False) makes a cluster that outlives its notebook server.",
     ),
     ReasonCode.LEASE_OVER: ReasonText(
         "stopped after {limit_s}, the longest life of a cluster here", "An administrator sets the limit."

@@ -24,6 +24,7 @@ from dask_sluice.server.identity.sessions import Sessions
 from dask_sluice.server.identity.token import TokenAuthenticator
 from dask_sluice.server.metrics import Metrics
 from dask_sluice.server.model import Caller
+from dask_sluice.server.notebooks import NotebookWatch
 from dask_sluice.server.settings import Settings
 from dask_sluice.server.web import WebServer
 
@@ -95,6 +96,7 @@ async def running_site(
                 least_free_bytes=settings.health.disk_free_bytes,
             ),
             metrics=Metrics(core.store, core.loop, core.links, core.routes),
+            notebooks=NotebookWatch(core.store, core.loop, SystemClock(), authenticator),
         )
         try:
             yield Site(core, services, create_app(services))

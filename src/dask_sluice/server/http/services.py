@@ -15,6 +15,7 @@ from ..identity.protocol import Authenticator
 from ..identity.sessions import Sessions
 from ..links import Links
 from ..metrics import Metrics
+from ..notebooks import NotebookWatch
 from ..routes import Routes
 from ..settings_schema import Settings
 
@@ -36,6 +37,7 @@ class Services:
     stopping: asyncio.Event
     health: HealthChecks
     metrics: Metrics
+    notebooks: NotebookWatch
 
 
 def services(connection: HTTPConnection) -> Services:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 
-USER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+-]{0,127}")
+USER_NAME = re.compile(r"\w[\w.@+:| -]{0,127}")
 
 
 def is_user_name(text: str) -> bool:
-    """Letters, digits and `. _ @ + -`, not starting with a sign; at most 128 characters."""
-    return USER_NAME.fullmatch(text) is not None
+    """Letters and digits of any language, blanks inside, and `. _ @ + - : |`, which hubs make of the names that they
+    get (`auth0|1234`, `service:ci`); not starting with a sign; at most 128 characters.
+    """
+    return USER_NAME.fullmatch(text) is not None and not text.endswith(" ")

@@ -6,10 +6,11 @@ no side effects; `start` does.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ..model import Caller
 
@@ -19,6 +20,8 @@ class LoginForm(StrEnum):
 
     TOKEN = "token"
     PASSWORD = "password"
+    ELSEWHERE = "elsewhere"
+    """Nothing: the browser is sent to somebody else's page (`LogsInElsewhere`)."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,54 @@ class Authenticator(Protocol):
     async def authenticate(self, shown: Shown) -> Caller | None:
         """The caller, or None where this proves nobody.
 
-        raises  LimitExceeded where too many attempts have failed
+        raises  LimitExceeded where too many attempts have failed; PermissionDenied where it is known who this is, and
+                they may not come in; IdentityUnavailable where nobody can tell now
         """
 
     def fingerprint(self, user: str) -> str | None:
         """Changes whenever the user's browser sessions must end; None: there is no such user (any more)."""
+
+
+@runtime_checkable
+class LogsInElsewhere(Protocol):
+    """An authenticator whose users log in on another web site (OAuth 2, authorization code).
+
+    What they show is kept, sealed, in their session, and `authenticate` is asked about it with each request.
+    """
+
+    login_name: str
+    """What the other site is called, for the button."""
+
+    def login_url(self, state: str, verifier: str, prefix: str) -> str:
+        """Where to send the browser.
+
+        verifier    the secret of this login (PKCE, RFC 7636), of which the other site is told a hash
+        prefix      the path under which this server is reached
+        """
+
+    async def proof(self, code: str, verifier: str, prefix: str) -> str:
+        """What the code that the browser brought back stands for: something for `authenticate`, as a bearer token.
+
+        raises  AuthenticationRequired, IdentityUnavailable
+        """
+
+
+@runtime_checkable
+class KnowsNotebooks(Protocol):
+    """An authenticator that can tell which notebook servers run, and is told when one ends."""
+
+    async def notebooks(self, user: str) -> Mapping[str, str] | None:
+        """The user's running notebook servers, as in `Caller.notebook`, each with a text that another run of it does
+        not have; None where nobody can tell.
+        """
+
+    def is_herald(self, shown: Shown) -> bool:
+        """Whether this comes from whoever may say that a notebook server has ended."""
+
+
+@runtime_checkable
+class Closes(Protocol):
+    """An authenticator that holds something open."""
+
+    async def close(self) -> None:
+        """Let go of it."""

@@ -28,6 +28,8 @@ def make_authenticator(settings: AuthenticatorSettings) -> Authenticator:
 
 
 def _arguments(settings: AuthenticatorSettings) -> dict[str, Any]:
+    if settings.kind == "jupyterhub":
+        return {"settings": settings.jupyterhub}
     if settings.kind != "basic" or settings.basic is None:
         return dict(settings.settings)
     password = settings.basic.password

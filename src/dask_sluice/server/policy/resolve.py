@@ -153,6 +153,7 @@ class Policy:
             worker_start_timeout_s=number(merged, "worker_start_s", above=0),
             lease=replace(granted, idle_s=number(merged, "idle_s", least=0), age_s=number(merged, "age_s", least=0)),
             groups=caller.groups,
+            notebook=caller.notebook,
             profile=chosen.profile,
             prices=self._prices,
             image=self._image(merged, "image"),

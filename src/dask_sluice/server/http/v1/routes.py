@@ -14,7 +14,7 @@ from ....wire.errors import ClusterNotFound, ClusterNotRunning, RequestInvalid, 
 from ....wire.states import ClusterState
 from ...model import Caller, ClusterRecord
 from ..errors import answer
-from ..gate import by_cookie, caller_of, remember
+from ..gate import caller_of, named_by_session, remember
 from ..services import Services, services
 from ..v2.clusters import first_of
 from . import shapes
@@ -39,8 +39,8 @@ def _for_users(work: Work) -> Callable[[Request], Awaitable[Response]]:
             response = await work(request, caller)
         except SluiceError as error:
             response = answer(request, error)
-        if by_cookie(request) is None:
-            remember(request, response, caller)
+        if named_by_session(request) is None:
+            remember(request, response, caller, request.state.proof)
         return response
 
     return endpoint

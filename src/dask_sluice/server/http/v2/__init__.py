@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from ....wire.names import API_ROOT, PROBLEM_TYPE
-from . import clusters, events, logs, server, usage
+from . import clusters, events, logs, notebooks, server, usage
 
 _TEXT = {"type": "string"}
 _OBJECT = {"type": "object"}
@@ -34,3 +34,4 @@ router.include_router(events.router)
 router.include_router(logs.router)
 router.include_router(clusters.router)
 router.include_router(usage.router)
+router.include_router(notebooks.router)

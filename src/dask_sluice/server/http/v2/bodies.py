@@ -31,7 +31,11 @@ class LeaseBody(Body):
     idle_s: SecondsOrNever | None = Field(None, description="End it after so long without work; 0: never.")
     age_s: SecondsOrNever | None = Field(None, description="End it after so long in any case; 0: never.")
     absent_s: SecondsOrNever | None = Field(None, description="End it after so long without its client; 0: never.")
-    presence: bool = Field(False, strict=True, description="The client says now and then that it is there.")
+    presence: bool | None = Field(
+        None,
+        strict=True,
+        description="The client says now and then that it is there; false: it may be outlived.",
+    )
 
 
 class CreateBody(Body):
@@ -75,3 +79,9 @@ class DrainBody(Body):
     """`DrainRequest`."""
 
     message: str = Field("", max_length=500, description="What users are told besides.")
+
+
+class NotebooksBody(Body):
+    """Whose notebook servers have changed."""
+
+    user: str = Field(min_length=1, max_length=255, description="The user's name at the hub.")

@@ -1,0 +1,292 @@
+"""The hub's side of dask-sluice: everything that a JupyterHub needs, as one include in its configuration.
+
+    from dask_sluice.hub_extension import configure     # in jupyterhub_config.py
+    configure(c, url="http://127.0.0.1:8000", api_token="...")
+
+or this file as it is (`dask-sluice hub-extension` prints it), as a part of that configuration: it then takes its
+arguments from the chart's value `custom.dask-sluice` on Kubernetes, else from `DASK_SLUICE_HUB_URL` and
+`DASK_SLUICE_HUB_TOKEN`. It needs JupyterHub 2.0 or newer, Python 3.9 or newer and nothing of ours, so that it need not
+be installed in the hub's image.
+
+It adds to what the configuration says already and replaces nothing that it says; so it is included last.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+log = logging.getLogger("jupyterhub.dask_sluice")
+
+HOOK_S = 5.0
+"""How long the end of a notebook server waits for ours to take note; it looks by itself as well."""
+
+
+class Wrong(ValueError):
+    """The extension's arguments do not fit together; the sentence says which."""
+
+
+def configure(
+    c: Any,
+    *,
+    url: str,
+    service_name: str = "dask-gateway",
+    api_token: str = "",
+    address: str = "",
+    dask_address: str = "",
+    groups: Sequence[str] = (),
+    image: bool | None = None,
+    variables: Mapping[str, str] | Sequence[str] = (),
+    variables_option: str = "variables",
+    environment: Mapping[str, str] | None = None,
+    tell_ends: bool = True,
+    command: Sequence[str] = (),
+) -> None:
+    """Make a hub's configuration `c` know the dask-sluice server.
+
+    url               where the hub and its proxy reach the server, no path: `http://sluice.dask:8000`
+    service_name      what the server is called among the hub's services: `authenticator.jupyterhub.service_name` there
+    api_token         the service's token, the same as there; empty: as `c` has it already
+    address           the server's address for notebooks; empty: by way of the hub's proxy
+    dask_address      `host:port` of the server, as notebooks reach it, for Dask's traffic of dask_gateway's clients;
+                      ours need none
+    groups            only members of these groups of the hub may use it; empty: everybody
+    image             whether clusters run the image of their notebook, by the server's option `image`; None: on
+                      Kubernetes
+    variables         names out of the notebook's environment that clusters get as well, such as `SCRATCH_BUCKET`, or
+                      names with values
+    variables_option  the server's option (a mapping) by which they do
+    environment       more variables for notebooks
+    tell_ends         tell the server when a notebook server ends, so that its clusters end with it
+    command           the server's command line, where the hub is to run it (a managed service)
+    raises            Wrong
+    """
+    if not url.startswith(("http://", "https://")) or url.count("/") > 2 + url.endswith("/"):
+        raise Wrong(f"url must be the server's address without a path, such as 'http://sluice.dask:8000', got {url!r}")
+    url = url.rstrip("/")
+    service = _register(c, url, service_name, api_token, command)
+    _grant(c, service_name, list(groups))
+    base = _value(c.JupyterHub, "base_url", "/").strip("/")
+    prefix = f"/{base}/services/{service_name}".replace("//", "/")
+    given = _notebook_environment(c, prefix, address, dask_address, image)
+    given.update(_passed_on(variables, variables_option))
+    given.update(environment or {})
+    _add_environment(c, given)
+    if tell_ends:
+        _tell_ends(c, f"{url}{prefix}/api/v2/notebooks", service)
+
+
+# -- the service and its roles
+
+
+def _register(c: Any, url: str, name: str, api_token: str, command: Sequence[str]) -> dict[str, Any]:
+    """The service's entry, made or completed."""
+    services = _value(c.JupyterHub, "services", [])
+    c.JupyterHub.services = services
+    service: dict[str, Any] = next((each for each in services if each.get("name") == name), {})
+    if not service:
+        services.append(service)
+    service["name"] = name
+    service.setdefault("url", url)
+    service.setdefault("oauth_no_confirm", True)  # it is the hub's own: nobody needs to be asked
+    if api_token:
+        service["api_token"] = api_token
+    if command:
+        service["command"] = list(command)
+    elif not service.get("api_token"):
+        raise Wrong(
+            f"the service {name!r} has no api_token: pass api_token=..., the one that the server has as "
+            "authenticator.jupyterhub.service_token (on Kubernetes: add `hub.services.%s: {}` to the values)" % name
+        )
+    return service
+
+
+def _grant(c: Any, name: str, groups: list[str]) -> None:
+    """Users and their notebooks' tokens may use the service; the service may see which notebook servers run."""
+    access = f"access:services!service={name}"
+    roles = _value(c.JupyterHub, "load_roles", [])
+    c.JupyterHub.load_roles = roles
+    if groups:
+        _role(roles, f"{name}-users", [access])["groups"] = groups
+    else:
+        _add_scopes(roles, "user", access)
+    # A token never has more than its owner: those outside the groups gain nothing by it.
+    _add_scopes(roles, "server", access)
+    for spawner in _spawners(c):
+        scopes = _value(spawner, "server_token_scopes", None)
+        if scopes:  # of its own, instead of the role's
+            spawner.server_token_scopes = _with_scope(scopes, access)
+    _role(roles, f"{name}-service", ["read:servers", access])["services"] = [name]
+
+
+def _with_scope(scopes: Any, scope: str) -> Any:
+    if callable(scopes):
+        return lambda spawner: [*scopes(spawner), scope]
+    return [*scopes, *([] if scope in scopes else [scope])]
+
+
+def _role(roles: list[dict[str, Any]], name: str, scopes: list[str]) -> dict[str, Any]:
+    role: dict[str, Any] = next((each for each in roles if each.get("name") == name), {})
+    if not role:
+        role["name"] = name
+        roles.append(role)
+    held = role.setdefault("scopes", [])
+    held.extend(scope for scope in scopes if scope not in held)
+    return role
+
+
+def _add_scopes(roles: list[dict[str, Any]], name: str, scope: str) -> None:
+    """To one of the hub's own roles. Naming it replaces what it has by default, so that is repeated."""
+    from jupyterhub.roles import get_default_roles
+
+    default = next(each["scopes"] for each in get_default_roles() if each["name"] == name)
+    named = any(each.get("name") == name and "scopes" in each for each in roles)
+    _role(roles, name, [scope] if named else [*default, scope])
+
+
+# -- notebooks
+
+
+def _notebook_environment(c: Any, prefix: str, address: str, dask_address: str, image: bool | None) -> dict[str, Any]:
+    where = address or _by_the_proxy(c, prefix)
+    given: dict[str, Any] = {
+        "DASK_SLUICE__ADDRESS": where,
+        "DASK_SLUICE__AUTH__TYPE": "jupyterhub",
+        "DASK_SLUICE__PUBLIC_ADDRESS": prefix,
+        "DASK_GATEWAY__ADDRESS": where,
+        "DASK_GATEWAY__AUTH__TYPE": "jupyterhub",
+        "DASK_GATEWAY__PUBLIC_ADDRESS": prefix,
+    }
+    if dask_address:
+        given["DASK_GATEWAY__PROXY_ADDRESS"] = f"gateway://{dask_address}"
+    if image if image is not None else _on_kubernetes():
+        # What the spawner uses for this very notebook, whatever was chosen in a profile.
+        given["DASK_SLUICE__CLUSTER__OPTIONS__IMAGE"] = lambda spawner: spawner.image
+        given["DASK_GATEWAY__CLUSTER__OPTIONS__IMAGE"] = lambda spawner: spawner.image
+    return given
+
+
+def _by_the_proxy(c: Any, prefix: str) -> str:
+    """The server's address for notebooks by way of the hub's proxy."""
+    if _on_kubernetes():
+        # With https at the hub's own proxy, plain http is spoken at `proxy-http`, inside the cluster only.
+        service = "PROXY_HTTP" if "PROXY_HTTP_SERVICE_HOST" in os.environ else "PROXY_PUBLIC"
+        host, port = os.environ[f"{service}_SERVICE_HOST"], os.environ[f"{service}_SERVICE_PORT"]
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}{prefix}"
+    if _value(c.JupyterHub, "ssl_cert", ""):
+        raise Wrong("the hub speaks https: pass address=..., the server's address for notebooks, in full")
+    bind = urlsplit(_value(c.JupyterHub, "bind_url", ""))
+    host = str(bind.hostname or _value(c.JupyterHub, "ip", ""))
+    port = bind.port or _value(c.JupyterHub, "port", 8000)
+    return f"http://{'127.0.0.1' if host in ('', '*', '0.0.0.0', '::') else host}:{port}{prefix}"
+
+
+def _passed_on(variables: Mapping[str, str] | Sequence[str], option: str) -> dict[str, Any]:
+    """Variables that clusters get: our client fills in what is in braces from the notebook's environment."""
+    if not variables:
+        return {}
+    pairs = dict(variables) if isinstance(variables, Mapping) else {name: f"{{{name}}}" for name in variables}
+    return {f"DASK_SLUICE__CLUSTER__OPTIONS__{option.upper()}": json.dumps(pairs)}
+
+
+def _add_environment(c: Any, given: Mapping[str, Any]) -> None:
+    """To every spawner's section that has an environment: that of a subclass hides that of `Spawner`."""
+    for spawner in _spawners(c, "environment"):
+        spawner.environment = {**given, **_value(spawner, "environment", {})}
+
+
+# -- the end of a notebook server
+
+
+def _tell_ends(c: Any, url: str, service: Mapping[str, Any]) -> None:
+    for spawner in _spawners(c, "post_stop_hook"):
+        spawner.post_stop_hook = _and_tell(_value(spawner, "post_stop_hook", None), url, service)
+
+
+def _and_tell(before: Callable[[Any], Any] | None, url: str, service: Mapping[str, Any]) -> Callable[[Any], Any]:
+    """A hook that does what was to be done before, then tells the server; whether it can, changes nothing here."""
+
+    async def told(spawner: Any) -> None:
+        try:
+            if before is not None:
+                done = before(spawner)
+                if inspect.isawaitable(done):
+                    await done
+        finally:
+            await _tell(spawner, url, service)
+
+    return told
+
+
+async def _tell(spawner: Any, url: str, service: Mapping[str, Any]) -> None:
+    from tornado.httpclient import AsyncHTTPClient, HTTPRequest
+
+    token = service.get("api_token") or _token_of(service["name"])
+    request = HTTPRequest(
+        url,
+        method="POST",
+        headers={"Authorization": f"token {token}", "Content-Type": "application/json"},
+        body=json.dumps({"user": spawner.user.name}),
+        connect_timeout=HOOK_S,
+        request_timeout=HOOK_S,
+    )
+    try:
+        await AsyncHTTPClient().fetch(request)
+    except Exception as error:  # noqa: BLE001  whatever it is, the server finds out by itself within a minute
+        log.warning("dask-sluice at %s was not told that a server of %s has ended: %s", url, spawner.user.name, error)
+
+
+def _token_of(name: str) -> str:
+    """The token that the hub itself made for a service that it runs."""
+    from jupyterhub.app import JupyterHub
+
+    return str(JupyterHub.instance()._service_map[name].api_token)
+
+
+# -- configuration objects
+
+
+def _value(section: Any, name: str, default: Any) -> Any:
+    """What the configuration says, without making it say anything."""
+    value = section.get(name, default)
+    # Where the configuration appended to a list, or updated a mapping, that it never set.
+    return value.get_value(default) if hasattr(value, "get_value") else value
+
+
+def _spawners(c: Any, setting: str = "") -> list[Any]:
+    """The section of all spawners, and every one of a subclass (that has this setting)."""
+    names = [name for name in c if name.endswith("Spawner") and name != "Spawner"]
+    return [c.Spawner, *(c[name] for name in names if not setting or setting in c[name])]
+
+
+def _on_kubernetes() -> bool:
+    """Whether this is the hub of the JupyterHub chart."""
+    return "PROXY_PUBLIC_SERVICE_HOST" in os.environ and "HUB_SERVICE_HOST" in os.environ
+
+
+def _arguments() -> dict[str, Any]:
+    """What to do where this file is itself a part of the configuration."""
+    try:
+        from z2jh import get_config  # the chart's own module, in its hub's image
+    except ImportError:
+        url = os.environ.get("DASK_SLUICE_HUB_URL")
+        if not url:
+            raise Wrong("DASK_SLUICE_HUB_URL must be the address at which the hub reaches dask-sluice") from None
+        return {"url": url, "api_token": os.environ.get("DASK_SLUICE_HUB_TOKEN", "")}
+    given = get_config("custom.dask-sluice", {})
+    known = inspect.signature(configure).parameters
+    for name in given:
+        if name not in known or name == "c":
+            raise Wrong(f"custom.dask-sluice has no {name!r}; it has {', '.join(k for k in known if k != 'c')}")
+    if "url" not in given:
+        raise Wrong("custom.dask-sluice.url must be the address at which the hub reaches dask-sluice")
+    return dict(given)
+
+
+if "c" in globals():  # run as a part of jupyterhub_config.py
+    configure(globals()["c"], **_arguments())
