@@ -26,10 +26,10 @@ def until(holds: Callable[[], Any], what: str) -> None:
 class LiveServer:
     """A server process. `url` holds the token, `address` does not."""
 
-    def __init__(self, data_dir: Path, *arguments: str) -> None:
+    def __init__(self, data_dir: Path, *arguments: str, port: int = 0) -> None:
         self.data_dir = data_dir
         self._arguments = arguments
-        self._port = "0"
+        self._port = str(port)
         self._process: subprocess.Popen[str] | None = None
         self.url = ""
 
