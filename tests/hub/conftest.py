@@ -14,9 +14,12 @@ import yaml
 
 from scripts.environments import EnvironmentFailed, environment
 
+from ..browser import browser_page, chromium
 from ..conftest import not_here
 from ..live import LiveServer
 from .hub import ROOT, SERVICE, LiveHub
+
+__all__ = ["browser_page", "chromium"]
 
 CONFIG = f"""
 c.JupyterHub.authenticator_class = "dummy"
@@ -82,18 +85,26 @@ def server_for(
         **(settings or {}),
     }
     (directory / "sluice.yaml").write_text(yaml.safe_dump(given))
-    return LiveServer(directory, "--config", str(directory / "sluice.yaml"), port=hub.server_port if port is None else port)
+    return LiveServer(
+        directory, "--config", str(directory / "sluice.yaml"), port=hub.server_port if port is None else port
+    )
 
 
 @contextmanager
 def running_pair(
-    python: Path, directory: Path, config: str, settings: dict[str, Any] | None = None, **of_hub: Any
+    python: Path,
+    directory: Path,
+    config: str,
+    settings: dict[str, Any] | None = None,
+    *,
+    base_url: str = "",
+    **of_hub: Any,
 ) -> Iterator[Pair]:
     for part in ("hub", "server"):
         (directory / part).mkdir()
-    with LiveHub(python, directory / "hub", config) as hub:
-        with server_for(hub, directory / "server", settings, **of_hub) as server:
-            yield Pair(hub, server)
+    hub = LiveHub(python, directory / "hub", config, base_url=base_url)
+    with hub, server_for(hub, directory / "server", settings, **of_hub) as server:
+        yield Pair(hub, server)
 
 
 @pytest.fixture(scope="session")

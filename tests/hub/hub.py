@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -39,7 +40,11 @@ c.JupyterHub.load_roles = [{{{{
     "scopes": ["admin:users", "admin:servers", "admin:groups", "tokens", "access:servers"],
     "services": ["driver"],
 }}}}]
-c.Spawner.environment = {{{{"JUPYTER_PREFER_ENV_PATH": "1"}}}}
+c.Spawner.args = ["--allow-root"]
+c.Spawner.default_url = "/tree"
+c.Spawner.http_timeout = 120
+c.Spawner.environment = {{{{"JUPYTERHUB_SINGLEUSER_APP": "jupyter_server.serverapp.ServerApp"}}}}
+c.SimpleLocalProcessSpawner.home_dir_template = "{{directory}}/homes/{{{{username}}}}"
 """
 
 
@@ -70,9 +75,7 @@ class LiveHub:
         self.prefix = f"{base_url}/services/dask-gateway"
         self.gateway = f"{self.origin}{self.prefix}"
         self._process: subprocess.Popen[bytes] | None = None
-        ours = _ALWAYS.format(
-            address=self.address, hub_port=self.hub_port, proxy_port=proxy, directory=directory
-        )
+        ours = _ALWAYS.format(address=self.address, hub_port=self.hub_port, proxy_port=proxy, directory=directory)
         (directory / "jupyterhub_config.py").write_text(
             ours + config.format(server_url=self.server_url, server_port=self.server_port, directory=directory)
         )
@@ -120,10 +123,8 @@ class LiveHub:
         try:
             self._process.wait(PATIENCE_S)
         finally:
-            try:
+            with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)  # whatever of its session is left
-            except ProcessLookupError:
-                pass
             self._process = None
 
     def kill(self) -> None:
@@ -152,14 +153,14 @@ class LiveHub:
         """Return when the user's notebook server runs."""
         path = f"/users/{user}/servers/{name}" if name else f"/users/{user}/server"
         self.api("POST", path, json=options or {})
-        until(lambda: self._server(user, name).get("ready"), f"the server of {user} is ready:\n{self.log[-3000:]}")
+        until(lambda: self.server_of(user, name).get("ready"), f"the server of {user} is ready:\n{self.log[-3000:]}")
 
     def stop_server(self, user: str, name: str = "") -> None:
         """Return when it has ended."""
         self.api("DELETE", f"/users/{user}/servers/{name}" if name else f"/users/{user}/server")
-        until(lambda: not self._server(user, name), f"the server of {user} has ended")
+        until(lambda: not self.server_of(user, name), f"the server of {user} has ended")
 
-    def _server(self, user: str, name: str) -> dict[str, Any]:
+    def server_of(self, user: str, name: str = "") -> dict[str, Any]:
         return dict(self.api("GET", f"/users/{user}")["servers"].get(name, {}))
 
 

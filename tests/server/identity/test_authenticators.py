@@ -160,7 +160,7 @@ def test_an_authenticator_that_does_not_exist_is_named(kind: str) -> None:
     with pytest.raises(CannotStart, match=kind) as caught:
         make_authenticator(of({"kind": kind}))
     if kind == "tokn":
-        assert "Did you mean 'token'? Known: basic, token." in str(caught.value)
+        assert "Did you mean 'token'? Known: basic, jupyterhub, token." in str(caught.value)
 
 
 def of(values: dict[str, object]) -> AuthenticatorSettings:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ...startup import CannotStart
 from .settings import JupyterHubSettings
@@ -50,7 +51,7 @@ def place(settings: JupyterHubSettings, environ: Mapping[str, str]) -> Place:
 
     raises  CannotStart where nothing says where the hub is
     """
-    base = settings.base_url or environ.get("JUPYTERHUB_BASE_URL", "/").rstrip("/") + "/"
+    base = settings.base_url or _base_url(settings.api_url or "", environ)
     # Set only where users have domains of their own; else the hub's host is ours.
     public = settings.public_url or environ.get("JUPYTERHUB_HOST", "")
     given = settings.service_token
@@ -66,6 +67,13 @@ def place(settings: JupyterHubSettings, environ: Mapping[str, str]) -> Place:
         callback_url=settings.oauth_callback_url or environ.get("JUPYTERHUB_OAUTH_CALLBACK_URL", ""),
         token=token,
     )
+
+
+def _base_url(api_url: str, environ: Mapping[str, str]) -> str:
+    """As the environment says, else as the address of the API shows it."""
+    path = urlsplit(api_url).path.rstrip("/")
+    told = path.removesuffix("/hub/api") if path.endswith("/hub/api") else environ.get("JUPYTERHUB_BASE_URL", "/")
+    return told.rstrip("/") + "/"
 
 
 def _api_url(base: str, environ: Mapping[str, str]) -> str:

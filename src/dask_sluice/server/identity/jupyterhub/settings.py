@@ -34,7 +34,7 @@ class JupyterHubSettings(Section):
     """Address of the hub's API as we reach it, its base URL included: `http://hub:8081/hub/api`. Null:
     `JUPYTERHUB_API_URL`, else `http://HUB_SERVICE_HOST:HUB_SERVICE_PORT` with `base_url` and `hub/api`."""
     base_url: Annotated[str, AfterValidator(_base)] | None = None
-    """The hub's base URL, a path. Null: `JUPYTERHUB_BASE_URL`, else `/`."""
+    """The hub's base URL, a path. Null: as `api_url` shows it, else `JUPYTERHUB_BASE_URL`, else `/`."""
     public_url: Url | None = None
     """The hub's address in a browser, such as `https://hub.example.org`, where people reach us by another host than the
     hub: its login page is there. Null: the hub's own proxy leads to us, so it is the same host."""
