@@ -15,13 +15,10 @@ from __future__ import annotations
 
 import inspect
 import json
-import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
-
-log = logging.getLogger("jupyterhub.dask_sluice")
 
 HOOK_S = 5.0
 """How long the end of a notebook server waits for ours to take note; it looks by itself as well."""
@@ -71,14 +68,14 @@ def configure(
     url = url.rstrip("/")
     service = _register(c, url, service_name, api_token, command)
     _grant(c, service_name, list(groups))
-    base = _value(c.JupyterHub, "base_url", "/").strip("/")
-    prefix = f"/{base}/services/{service_name}".replace("//", "/")
-    given = _notebook_environment(c, prefix, address, dask_address, image)
+    if not address and not _on_kubernetes() and _value(c.JupyterHub, "ssl_cert", ""):
+        raise Wrong("the hub speaks https: pass address=..., the server's address for notebooks, in full")
+    given = _notebook_environment(service_name, address, dask_address, image)
     given.update(_passed_on(variables, variables_option))
     given.update(environment or {})
     _add_environment(c, given)
     if tell_ends:
-        _tell_ends(c, f"{url}{prefix}/api/v2/notebooks", service)
+        _tell_ends(c, url, service)
 
 
 # -- the service and its roles
@@ -86,12 +83,7 @@ def configure(
 
 def _register(c: Any, url: str, name: str, api_token: str, command: Sequence[str]) -> dict[str, Any]:
     """The service's entry, made or completed."""
-    services = _value(c.JupyterHub, "services", [])
-    c.JupyterHub.services = services
-    service: dict[str, Any] = next((each for each in services if each.get("name") == name), {})
-    if not service:
-        services.append(service)
-    service["name"] = name
+    service = _named(c.JupyterHub, "services", name)
     service.setdefault("url", url)
     service.setdefault("oauth_no_confirm", True)  # it is the hub's own: nobody needs to be asked
     if api_token:
@@ -109,19 +101,17 @@ def _register(c: Any, url: str, name: str, api_token: str, command: Sequence[str
 def _grant(c: Any, name: str, groups: list[str]) -> None:
     """Users and their notebooks' tokens may use the service; the service may see which notebook servers run."""
     access = f"access:services!service={name}"
-    roles = _value(c.JupyterHub, "load_roles", [])
-    c.JupyterHub.load_roles = roles
     if groups:
-        _role(roles, f"{name}-users", [access])["groups"] = groups
+        _role(c, f"{name}-users", [access])["groups"] = groups
     else:
-        _add_scopes(roles, "user", access)
+        _add_scope(c, "user", access)
     # A token never has more than its owner: those outside the groups gain nothing by it.
-    _add_scopes(roles, "server", access)
-    for spawner in _spawners(c):
+    _add_scope(c, "server", access)
+    for spawner in _spawners(c, "server_token_scopes"):
         scopes = _value(spawner, "server_token_scopes", None)
         if scopes:  # of its own, instead of the role's
             spawner.server_token_scopes = _with_scope(scopes, access)
-    _role(roles, f"{name}-service", ["read:servers", access])["services"] = [name]
+    _role(c, f"{name}-service", ["read:servers", access])["services"] = [name]
 
 
 def _with_scope(scopes: Any, scope: str) -> Any:
@@ -130,60 +120,66 @@ def _with_scope(scopes: Any, scope: str) -> Any:
     return [*scopes, *([] if scope in scopes else [scope])]
 
 
-def _role(roles: list[dict[str, Any]], name: str, scopes: list[str]) -> dict[str, Any]:
-    role: dict[str, Any] = next((each for each in roles if each.get("name") == name), {})
-    if not role:
-        role["name"] = name
-        roles.append(role)
+def _role(c: Any, name: str, scopes: Sequence[str]) -> dict[str, Any]:
+    role = _named(c.JupyterHub, "load_roles", name)
     held = role.setdefault("scopes", [])
     held.extend(scope for scope in scopes if scope not in held)
     return role
 
 
-def _add_scopes(roles: list[dict[str, Any]], name: str, scope: str) -> None:
+def _add_scope(c: Any, name: str, scope: str) -> None:
     """To one of the hub's own roles. Naming it replaces what it has by default, so that is repeated."""
     from jupyterhub.roles import get_default_roles
 
-    default = next(each["scopes"] for each in get_default_roles() if each["name"] == name)
-    named = any(each.get("name") == name and "scopes" in each for each in roles)
-    _role(roles, name, [scope] if named else [*default, scope])
+    if "scopes" not in _named(c.JupyterHub, "load_roles", name):
+        _role(c, name, next(each["scopes"] for each in get_default_roles() if each["name"] == name))
+    _role(c, name, [scope])
 
 
 # -- notebooks
 
 
-def _notebook_environment(c: Any, prefix: str, address: str, dask_address: str, image: bool | None) -> dict[str, Any]:
-    where = address or _by_the_proxy(c, prefix)
-    given: dict[str, Any] = {
-        "DASK_SLUICE__ADDRESS": where,
-        "DASK_SLUICE__AUTH__TYPE": "jupyterhub",
-        "DASK_SLUICE__PUBLIC_ADDRESS": prefix,
-        "DASK_GATEWAY__ADDRESS": where,
-        "DASK_GATEWAY__AUTH__TYPE": "jupyterhub",
-        "DASK_GATEWAY__PUBLIC_ADDRESS": prefix,
-    }
+def _notebook_environment(service: str, address: str, dask_address: str, image: bool | None) -> dict[str, Any]:
+    """What depends on the hub is found out when a server starts: only then all of its configuration has been read."""
+
+    def where(spawner: Any) -> str:
+        return address or _origin_for_notebooks() + _prefix(service)
+
+    given: dict[str, Any] = {}
+    for section in ("DASK_SLUICE", "DASK_GATEWAY"):
+        given[f"{section}__ADDRESS"] = where
+        given[f"{section}__PUBLIC_ADDRESS"] = lambda spawner: _prefix(service)
+        given[f"{section}__AUTH__TYPE"] = "jupyterhub"
+        if image if image is not None else _on_kubernetes():
+            # What the spawner uses for this very notebook, whatever was chosen in a profile.
+            given[f"{section}__CLUSTER__OPTIONS__IMAGE"] = lambda spawner: spawner.image
     if dask_address:
         given["DASK_GATEWAY__PROXY_ADDRESS"] = f"gateway://{dask_address}"
-    if image if image is not None else _on_kubernetes():
-        # What the spawner uses for this very notebook, whatever was chosen in a profile.
-        given["DASK_SLUICE__CLUSTER__OPTIONS__IMAGE"] = lambda spawner: spawner.image
-        given["DASK_GATEWAY__CLUSTER__OPTIONS__IMAGE"] = lambda spawner: spawner.image
     return given
 
 
-def _by_the_proxy(c: Any, prefix: str) -> str:
-    """The server's address for notebooks by way of the hub's proxy."""
+def _hub() -> Any:
+    """The hub's application, whose process this is."""
+    from jupyterhub.app import JupyterHub
+
+    return JupyterHub.instance()
+
+
+def _prefix(service: str) -> str:
+    """The server's path with the hub's proxy."""
+    return f"{_hub().base_url}services/{service}"
+
+
+def _origin_for_notebooks() -> str:
+    """Scheme, host and port of the hub's proxy, for notebooks."""
     if _on_kubernetes():
         # With https at the hub's own proxy, plain http is spoken at `proxy-http`, inside the cluster only.
-        service = "PROXY_HTTP" if "PROXY_HTTP_SERVICE_HOST" in os.environ else "PROXY_PUBLIC"
-        host, port = os.environ[f"{service}_SERVICE_HOST"], os.environ[f"{service}_SERVICE_PORT"]
-        return f"http://{f'[{host}]' if ':' in host else host}:{port}{prefix}"
-    if _value(c.JupyterHub, "ssl_cert", ""):
-        raise Wrong("the hub speaks https: pass address=..., the server's address for notebooks, in full")
-    bind = urlsplit(_value(c.JupyterHub, "bind_url", ""))
-    host = str(bind.hostname or _value(c.JupyterHub, "ip", ""))
-    port = bind.port or _value(c.JupyterHub, "port", 8000)
-    return f"http://{'127.0.0.1' if host in ('', '*', '0.0.0.0', '::') else host}:{port}{prefix}"
+        name = "PROXY_HTTP" if "PROXY_HTTP_SERVICE_HOST" in os.environ else "PROXY_PUBLIC"
+        host, port = os.environ[f"{name}_SERVICE_HOST"], os.environ[f"{name}_SERVICE_PORT"]
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    bound = urlsplit(_hub().bind_url)
+    host = "127.0.0.1" if bound.hostname in (None, "", "*", "0.0.0.0", "::") else bound.hostname
+    return f"{bound.scheme}://{host}:{bound.port}"
 
 
 def _passed_on(variables: Mapping[str, str] | Sequence[str], option: str) -> dict[str, Any]:
@@ -195,9 +191,10 @@ def _passed_on(variables: Mapping[str, str] | Sequence[str], option: str) -> dic
 
 
 def _add_environment(c: Any, given: Mapping[str, Any]) -> None:
-    """To every spawner's section that has an environment: that of a subclass hides that of `Spawner`."""
+    """To what notebooks get; what the configuration says itself stays."""
     for spawner in _spawners(c, "environment"):
-        spawner.environment = {**given, **_value(spawner, "environment", {})}
+        told = _value(spawner, "environment", {})
+        spawner["environment"].update({name: value for name, value in given.items() if name not in told})
 
 
 # -- the end of a notebook server
@@ -205,7 +202,8 @@ def _add_environment(c: Any, given: Mapping[str, Any]) -> None:
 
 def _tell_ends(c: Any, url: str, service: Mapping[str, Any]) -> None:
     for spawner in _spawners(c, "post_stop_hook"):
-        spawner.post_stop_hook = _and_tell(_value(spawner, "post_stop_hook", None), url, service)
+        before = spawner.get("post_stop_hook") if "post_stop_hook" in spawner else None
+        spawner.post_stop_hook = _and_tell(before, url, service)
 
 
 def _and_tell(before: Callable[[Any], Any] | None, url: str, service: Mapping[str, Any]) -> Callable[[Any], Any]:
@@ -218,7 +216,7 @@ def _and_tell(before: Callable[[Any], Any] | None, url: str, service: Mapping[st
                 if inspect.isawaitable(done):
                     await done
         finally:
-            await _tell(spawner, url, service)
+            await _tell(spawner, f"{url}{_prefix(service['name'])}/api/v2/notebooks", service)
 
     return told
 
@@ -238,30 +236,47 @@ async def _tell(spawner: Any, url: str, service: Mapping[str, Any]) -> None:
     try:
         await AsyncHTTPClient().fetch(request)
     except Exception as error:  # noqa: BLE001  whatever it is, the server finds out by itself within a minute
-        log.warning("dask-sluice at %s was not told that a server of %s has ended: %s", url, spawner.user.name, error)
+        spawner.log.warning(
+            "dask-sluice (%s) was not told that a server of %s has ended: %s", url, spawner.user.name, error
+        )
 
 
 def _token_of(name: str) -> str:
     """The token that the hub itself made for a service that it runs."""
-    from jupyterhub.app import JupyterHub
-
-    return str(JupyterHub.instance()._service_map[name].api_token)
+    return str(_hub()._service_map[name].api_token)
 
 
 # -- configuration objects
+#
+# What is not set is a lazy value of traitlets: what is added to it is added to whatever the hub's other configuration
+# files say. So this works in a file of its own, too.
 
 
 def _value(section: Any, name: str, default: Any) -> Any:
-    """What the configuration says, without making it say anything."""
+    """What the configuration says."""
     value = section.get(name, default)
-    # Where the configuration appended to a list, or updated a mapping, that it never set.
-    return value.get_value(default) if hasattr(value, "get_value") else value
+    if not hasattr(value, "to_dict"):
+        return value
+    # Not `get_value`, which would settle for good what other files add to.
+    lazy = value.to_dict()
+    return lazy.get("update", {}) if isinstance(default, dict) else [*lazy.get("prepend", []), *lazy.get("extend", [])]
+
+
+def _named(section: Any, setting: str, name: str) -> dict[str, Any]:
+    """The entry of this name in a list of such entries, a new one if there is none."""
+    for entry in _value(section, setting, []):
+        if entry.get("name") == name:
+            return entry  # type: ignore[no-any-return]
+    section[setting].append(made := {"name": name})
+    return made
 
 
 def _spawners(c: Any, setting: str = "") -> list[Any]:
-    """The section of all spawners, and every one of a subclass (that has this setting)."""
-    names = [name for name in c if name.endswith("Spawner") and name != "Spawner"]
-    return [c.Spawner, *(c[name] for name in names if not setting or setting in c[name])]
+    """The section of all spawners, and every one of a subclass (that has this setting): it hides what all have."""
+    names = {name for name in c if name.endswith("Spawner") and (not setting or setting in c[name])} - {"Spawner"}
+    if _on_kubernetes():
+        names.add("KubeSpawner")  # the chart sets these there, in a file that we may not see
+    return [c.Spawner, *(c[name] for name in sorted(names))]
 
 
 def _on_kubernetes() -> bool:

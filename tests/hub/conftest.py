@@ -101,7 +101,7 @@ def running_pair(
     **of_hub: Any,
 ) -> Iterator[Pair]:
     for part in ("hub", "server"):
-        (directory / part).mkdir()
+        (directory / part).mkdir(exist_ok=True)
     hub = LiveHub(python, directory / "hub", config, base_url=base_url)
     with hub, server_for(hub, directory / "server", settings, **of_hub) as server:
         yield Pair(hub, server)

@@ -1,4 +1,4 @@
-"""In a browser people log in on the hub's page, under whatever base URL it has, and stay in until the hub or they say so."""
+"""In a browser people log in on the hub's page, whatever its base URL, and stay in until the hub or they say so."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_a_dashboard_opens_after_the_login_for_its_owner(based: Pair, brow
     await log_in(page, "ada")
     await expect(page).to_have_url(re.compile(rf"/jupyter/services/dask-gateway/clusters/{name}/~[^/]+/status$"))
     await expect(page).to_have_title(re.compile("Dask"))
-    await expect(page.get_by_text("Processing").first).to_be_visible(timeout=30_000)
+    await expect(page.get_by_text("Processing", exact=True).first).to_be_visible(timeout=30_000)
 
 
 def test_an_answer_for_another_browser_or_a_made_up_one_lets_nobody_in(based: Pair) -> None:

@@ -5,6 +5,7 @@ with it when it ends, unless its user asked for something else.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -91,11 +92,11 @@ def test_only_the_clusters_of_the_server_that_ends_end(pair: Pair, notebook: Not
         assert pair.ask(pair.hub.token("ada"), f"/api/v2/clusters/{name}").json()["state"] in ("starting", "running")
 
 
-def _ended(pair: Pair, name: str) -> dict[str, object]:
+def _ended(pair: Pair, name: str) -> dict[str, Any]:
     """The cluster once it has ended."""
     token = pair.hub.token("ada")
 
-    def look() -> dict[str, object]:
+    def look() -> dict[str, Any]:
         return dict(pair.ask(token, f"/api/v2/clusters/{name}").json())
 
     until(lambda: look()["state"] in ("stopped", "failed"), f"{name} has ended: {look()}")
