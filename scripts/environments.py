@@ -77,7 +77,7 @@ RECIPES = {
     "user-2022.4.0": _cluster("3.10", "2022.4.0", "2022-05-10"),
     # Hubs to stand beside: the newest, and the oldest whose tokens have scopes.
     "hub-newest": _hub("3.12", "jupyterhub>=6", "jupyterhub-idle-culler"),
-    "hub-2": _hub("3.10", "jupyterhub==2.3.1", day="2026-05-01"),
+    "hub-2": _hub("3.10", "jupyterhub==2.3.1", "sqlalchemy<2", day="2026-05-01"),
     # What the benches measure beside us: everything of dask-gateway, with the Python and distributed that we use.
     "stock": Recipe(
         "3.11", ("dask-gateway-server[local]==2026.3.0", *_client("3.11", "2026.3.0", "2026.8.0", "").packages)

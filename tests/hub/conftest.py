@@ -16,7 +16,7 @@ from scripts.environments import EnvironmentFailed, environment
 
 from ..browser import browser_page, chromium
 from ..conftest import not_here
-from ..live import LiveServer
+from ..live import LiveServer, until
 from .hub import ROOT, SERVICE, LiveHub
 
 __all__ = ["browser_page", "chromium"]
@@ -56,6 +56,16 @@ class Pair:
         """By way of the hub's proxy, as a client from anywhere would."""
         headers = {"Authorization": f"token {token}"}
         return httpx.request(method, self.hub.gateway + path, headers=headers, timeout=30, **options)
+
+    def ended(self, name: str, user: str = "ada") -> str:
+        """The code of the reason, once this user's cluster has ended."""
+        token = self.hub.token(user)
+
+        def look() -> Any:
+            return self.ask(token, f"/api/v2/clusters/{name}").json()
+
+        until(lambda: look()["state"] in ("stopped", "failed"), f"{name} has ended: {look()}")
+        return str(look()["reason"]["code"])
 
 
 @pytest.fixture(scope="session")

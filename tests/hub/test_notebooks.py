@@ -5,11 +5,9 @@ with it when it ends, unless its user asked for something else.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from ..live import until
 from .conftest import Pair
 from .notebook import Notebook
 
@@ -58,9 +56,7 @@ def test_our_client_computes_through_the_hubs_address_and_the_cluster_ends_with_
     name = notebook.run(f"{KILLED}print(cluster.name)").strip()
 
     pair.hub.stop_server("ada")
-    ended = _ended(pair, name)
-    assert ended["state"] == "stopped"
-    assert ended["reason"]["sentence"] == "stopped because the notebook server that made it has ended"
+    assert pair.ended(name) == "notebook_ended"
 
 
 def test_dask_gateways_own_client_computes_and_its_cluster_ends_with_the_server(pair: Pair, notebook: Notebook) -> None:
@@ -68,7 +64,7 @@ def test_dask_gateways_own_client_computes_and_its_cluster_ends_with_the_server(
     assert notebook.run("print(client.submit(sum, [1, 2, 3]).result())").strip() == "6"
     name = notebook.run(f"{KILLED}print(cluster.name)").strip()
     pair.hub.stop_server("ada")
-    assert _ended(pair, name)["reason"]["code"] == "notebook_ended"
+    assert pair.ended(name) == "notebook_ended"
 
 
 def test_a_cluster_that_is_to_outlive_its_notebook_server_does(pair: Pair, notebook: Notebook) -> None:
@@ -76,7 +72,7 @@ def test_a_cluster_that_is_to_outlive_its_notebook_server_does(pair: Pair, noteb
     kept = notebook.run("print(cluster.name)").strip()
     ends = notebook.run(f"other = gateway.new_cluster()\n{KILLED}print(other.name)").strip()
     pair.hub.stop_server("ada")
-    assert _ended(pair, ends)["reason"]["code"] == "notebook_ended"
+    assert pair.ended(ends) == "notebook_ended"
     assert pair.ask(pair.hub.token("ada"), f"/api/v2/clusters/{kept}").json()["state"] == "running"
 
 
@@ -87,17 +83,6 @@ def test_only_the_clusters_of_the_server_that_ends_end(pair: Pair, notebook: Not
     of_second = second.run(OURS.format(shutdown=True) + KILLED + "print(cluster.name)").strip()
     by_hand = pair.ask(pair.hub.token("ada"), "/api/v2/clusters", "POST", json={}).json()["name"]
     pair.hub.stop_server("ada", "second")
-    assert _ended(pair, of_second)["reason"]["code"] == "notebook_ended"
+    assert pair.ended(of_second) == "notebook_ended"
     for name in (of_first, by_hand):
         assert pair.ask(pair.hub.token("ada"), f"/api/v2/clusters/{name}").json()["state"] in ("starting", "running")
-
-
-def _ended(pair: Pair, name: str) -> dict[str, Any]:
-    """The cluster once it has ended."""
-    token = pair.hub.token("ada")
-
-    def look() -> dict[str, Any]:
-        return dict(pair.ask(token, f"/api/v2/clusters/{name}").json())
-
-    until(lambda: look()["state"] in ("stopped", "failed"), f"{name} has ended: {look()}")
-    return look()

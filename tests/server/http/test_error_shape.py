@@ -123,7 +123,7 @@ async def test_our_own_faults_show_an_id_and_nothing_of_the_inside(
 
     monkeypatch.setattr(site.core.control, "options", broken)
     monkeypatch.setattr(site.core.control, "clusters", broken)
-    monkeypatch.setattr(type(site.services.sessions), "user", broken)
+    monkeypatch.setattr(type(site.services.sessions), "read", broken)
     async with site.client("ada", headers=BROWSER | {"Cookie": f"{site.cookie}=x"}) as client:
         answer = await client.get(path, headers={"X-Request-ID": "my-id.1"})
     assert answer.status_code == 500

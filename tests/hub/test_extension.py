@@ -1,0 +1,177 @@
+"""The hub's extension adds to a configuration and replaces nothing in it, in every form that hubs' configurations have.
+
+It runs in the hub's own environment, on traitlets' own configuration objects.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import hub_environment
+from .hub import ROOT
+
+pytestmark = pytest.mark.real
+SCOPE = "access:services!service=dask-gateway"
+KUBERNETES = {
+    "HUB_SERVICE_HOST": "10.0.0.1",
+    "PROXY_PUBLIC_SERVICE_HOST": "10.0.0.2",
+    "PROXY_PUBLIC_SERVICE_PORT": "80",
+}
+BEFORE = """
+import json, asyncio
+from traitlets.config import Config
+from dask_sluice.hub_extension import configure, Wrong
+import jupyterhub.app
+
+c = Config()
+app = jupyterhub.app.JupyterHub.instance(base_url="/jupyter/", bind_url="http://:8123/jupyter/")
+
+class Spawner:
+    image = "registry.example.org/lab:1"
+
+def environment(section):
+    return {name: value(Spawner()) if callable(value) else value for name, value in section["environment"].items()}
+"""
+
+
+def configured(python: Path, code: str, tell: str, **environ: str) -> Any:
+    """What `tell` comes to after `code`."""
+    program = f"{BEFORE}\n{code}\nprint('TOLD', json.dumps({tell}))"
+    done = subprocess.run(
+        [python, "-c", program],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "src"), **environ},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.partition("TOLD ")[2])
+
+
+@pytest.mark.parametrize("name", ["hub-newest", "hub-2"])
+def test_an_empty_configuration_gets_service_roles_and_environment(name: str) -> None:
+    code = (
+        "configure(c, url='http://sluice:8000', api_token='12345678', variables=['SCRATCH_BUCKET'])\nc = app.config = c"
+    )
+    lists = {"services": ("services", "extend"), "roles": ("load_roles", "extend")}
+    tell = "{%s, 'environment': environment({'environment': c.Spawner.environment.to_dict()['update']})}" % ", ".join(
+        f"{key!r}: c.JupyterHub.{setting}.to_dict()[{how!r}]" for key, (setting, how) in lists.items()
+    )
+    told = configured(hub_environment(name), code, tell)
+    service = {"name": "dask-gateway", "url": "http://sluice:8000", "oauth_no_confirm": True, "api_token": "12345678"}
+    assert told["services"] == [service]
+    roles = {role["name"]: role for role in told["roles"]}
+    assert roles["user"]["scopes"] == ["self", SCOPE]
+    assert {SCOPE, "users:activity!user"} <= set(roles["server"]["scopes"])
+    assert roles["dask-gateway-service"] == {
+        "name": "dask-gateway-service",
+        "scopes": ["read:servers", SCOPE],
+        "services": ["dask-gateway"],
+    }
+    environment = told["environment"]
+    assert environment["DASK_SLUICE__ADDRESS"] == "http://127.0.0.1:8123/jupyter/services/dask-gateway"
+    assert environment["DASK_GATEWAY__PUBLIC_ADDRESS"] == "/jupyter/services/dask-gateway"
+    assert environment["DASK_SLUICE__CLUSTER__OPTIONS__VARIABLES"] == '{"SCRATCH_BUCKET": "{SCRATCH_BUCKET}"}'
+    assert "DASK_SLUICE__CLUSTER__OPTIONS__IMAGE" not in environment
+
+
+def test_what_the_chart_and_the_site_have_set_stays_and_ours_comes_to_it(hub_python: Path) -> None:
+    code = """
+c.JupyterHub.services = [{"name": "dask-gateway", "api_token": "made by the chart", "display": False}]
+c.JupyterHub.load_roles = [
+    {"name": "user", "scopes": ["self", "shares!user"]},
+    {"name": "server", "scopes": ["users:activity!user"]},
+]
+c.KubeSpawner.environment = {"DASK_GATEWAY__ADDRESS": "https://elsewhere", "SITE": "1"}
+done = []
+c.KubeSpawner.post_stop_hook = lambda spawner: done.append("the site's own")
+c.Spawner.server_token_scopes = ["users:activity!user"]
+configure(c, url="http://sluice.dask:8000/", groups=["lab"])
+"""
+    tell = "[c.JupyterHub.services, c.JupyterHub.load_roles, environment(c.KubeSpawner), c.Spawner.server_token_scopes]"
+    services, roles, environment, scopes = configured(hub_python, code, tell, **KUBERNETES)
+    assert services[0]["api_token"] == "made by the chart"
+    assert services[0]["url"] == "http://sluice.dask:8000"
+    by_name = {role["name"]: role for role in roles}
+    assert by_name["user"]["scopes"] == ["self", "shares!user"], "only members of the group may"
+    assert by_name["dask-gateway-users"] == {"name": "dask-gateway-users", "scopes": [SCOPE], "groups": ["lab"]}
+    assert by_name["server"]["scopes"] == ["users:activity!user", SCOPE]
+    assert environment["DASK_GATEWAY__ADDRESS"] == "https://elsewhere"
+    assert environment["DASK_SLUICE__ADDRESS"] == "http://10.0.0.2:80/jupyter/services/dask-gateway"
+    assert environment["DASK_SLUICE__CLUSTER__OPTIONS__IMAGE"] == "registry.example.org/lab:1"
+    assert environment["SITE"] == "1"
+    assert scopes == ["users:activity!user", SCOPE]
+
+
+def test_with_https_at_the_charts_proxy_notebooks_speak_http_behind_it(hub_python: Path) -> None:
+    code = "configure(c, url='http://sluice:8000', api_token='12345678')"
+    tell = "environment({'environment': c.KubeSpawner.environment.to_dict()['update']})['DASK_SLUICE__ADDRESS']"
+    proxy = {"PROXY_HTTP_SERVICE_HOST": "fd00::3", "PROXY_HTTP_SERVICE_PORT": "8000"}
+    assert configured(hub_python, code, tell, **KUBERNETES, **proxy) == (
+        "http://[fd00::3]:8000/jupyter/services/dask-gateway"
+    )
+
+
+def test_a_hook_that_is_there_runs_first_and_a_server_that_is_away_breaks_nothing(hub_python: Path) -> None:
+    code = """
+import logging
+from types import SimpleNamespace
+done = []
+async def own(spawner):
+    done.append("own")
+c.Spawner.post_stop_hook = own
+configure(c, url="http://127.0.0.1:9", api_token="12345678")
+log = SimpleNamespace(warning=lambda text, *values: done.append(text % values))
+asyncio.run(c.Spawner.post_stop_hook(SimpleNamespace(user=SimpleNamespace(name="ada"), log=log)))
+"""
+    own, warned = configured(hub_python, code, "done")
+    assert own == "own"
+    assert "was not told that a server of ada has ended" in warned
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        ("url='http://sluice:8000/services/x', api_token='12345678'", "the server's address without a path"),
+        ("url='sluice:8000', api_token='12345678'", "the server's address without a path"),
+        ("url='http://sluice:8000'", "has no api_token"),
+    ],
+)
+def test_arguments_that_cannot_work_are_refused(hub_python: Path, call: str, sentence: str) -> None:
+    code = f"try:\n    configure(c, {call})\nexcept Wrong as error:\n    said = str(error)"
+    assert sentence in configured(hub_python, code, "said")
+
+
+def test_https_at_the_hub_needs_the_address_in_full(hub_python: Path) -> None:
+    code = """
+c.JupyterHub.ssl_cert = "/etc/hub.pem"
+try:
+    configure(c, url="http://127.0.0.1:8010", api_token="12345678")
+except Wrong as error:
+    said = str(error)
+"""
+    assert "the hub speaks https" in configured(hub_python, code, "said")
+
+
+def test_the_printed_file_configures_a_hub_by_itself(hub_python: Path, tmp_path: Path) -> None:
+    file = tmp_path / "hub_extension.py"
+    printed = subprocess.run(
+        [sys.executable, "-m", "dask_sluice", "hub-extension"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=dict(os.environ),
+    )
+    file.write_text(printed.stdout)
+    code = f"exec(open({str(file)!r}).read())"
+    environ = {"DASK_SLUICE_HUB_URL": "http://sluice:8000", "DASK_SLUICE_HUB_TOKEN": "12345678"}
+    services = configured(hub_python, code, "c.JupyterHub.services.to_dict()['extend']", **environ)
+    assert services[0]["url"] == "http://sluice:8000"

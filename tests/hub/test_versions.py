@@ -1,0 +1,36 @@
+"""The oldest hub whose tokens have scopes is as good as the newest: users, groups and notebooks come in the same way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .conftest import CONFIG, hub_environment, running_pair
+from .notebook import Notebook
+
+pytestmark = pytest.mark.real
+
+
+def test_jupyterhub_2_lets_its_users_in_and_its_notebooks_are_known(tmp_path: Path) -> None:
+    with running_pair(hub_environment("hub-2"), tmp_path, CONFIG) as old:
+        assert old.ask(old.hub.token("ada")).json()["user"] == "ada"
+        assert old.ask(old.hub.token("root")).json()["is_admin"]
+        assert old.ask(old.hub.token("ada", "read:users!user=ada")).status_code == 403
+        assert old.ask("a-guess").status_code == 401
+        old.hub.start_server("ada")
+        name = (
+            Notebook(old.hub, "ada")
+            .run(
+                "from dask_sluice import Gateway\n"
+                "import atexit\n"
+                "cluster = Gateway().new_cluster()\n"
+                "atexit._clear()\n"
+                "print(cluster.name)"
+            )
+            .strip()
+        )
+        plan = old.ask(old.hub.token("ada"), "/api/v2/clusters?dry_run=true", "POST", json={}).json()
+        assert sorted(plan["groups"]) == ["class", "lab"]
+        old.hub.stop_server("ada")
+        assert old.ended(name) == "notebook_ended"
