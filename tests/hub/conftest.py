@@ -89,6 +89,7 @@ def server_for(
         "listen": {"prefix": hub.prefix},
         "authenticator": {
             "kind": "jupyterhub",
+            "admins": ["service:auditor"],
             "jupyterhub": {"api_url": hub.api_url, "service_token": SERVICE, "remember_s": 0.5, **of_hub},
         },
         "options": {"variables": {"type": "mapping", "default": {}, "sets": {"variables": "{options.variables}"}}},

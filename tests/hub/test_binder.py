@@ -24,6 +24,8 @@ from .notebook import Notebook
 pytestmark = pytest.mark.real
 EXAMPLE = ROOT / "docs" / "examples" / "binder"
 BINDER = "token-of-binder"
+AUDITOR = "token-of-the-auditor"
+"""A service of the hub, which is an administrator here: nobody else is left when a session is gone."""
 IMAGE = "registry.example.org/binder/xarray:1f2e3d"
 
 # BinderHub's spawner takes the image from what it is asked for; a process stands for the pod.
@@ -45,7 +47,10 @@ c.Spawner.environment = {{{{
     "PYTHONPATH": {str(ROOT / "src")!r},
     "DASK_SLUICE__CLUSTER__OPTIONS__ENVIRONMENT": sys.prefix,
 }}}}
-c.Authenticator.admin_users = {{{{"auditor"}}}}
+c.JupyterHub.services.append({{{{"name": "auditor", "api_token": {AUDITOR!r}}}}})
+c.JupyterHub.load_roles.append(
+    {{{{"name": "auditor", "services": ["auditor"], "scopes": ["access:services!service=dask-gateway"]}}}}
+)
 os.environ.update(BINDER_TOKEN={BINDER!r}, DASK_SLUICE_HUB_URL="{{server_url}}", DASK_SLUICE_HUB_TOKEN={SERVICE!r})
 load_subconfig("{{directory}}/binder_config.py")
 """
@@ -100,8 +105,7 @@ def test_a_session_computes_within_its_limits_and_leaves_nothing_behind(binder: 
     assert "leases.keep_alive_max_s" in kept
 
     until(lambda: user not in names(binder), "the culler has deleted the session's user")
-    auditor = binder.hub.token("auditor")
-    until(lambda: state_of(binder, name, auditor) == ("stopped", "notebook_ended"), "its cluster has ended")
+    until(lambda: state_of(binder, name, AUDITOR) == ("stopped", "notebook_ended"), "its cluster has ended")
     directory = binder.server.data_dir / "clusters" / name
     pids = [int(file.read_text().split()[0]) for file in directory.glob("*.pid")]
     assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []

@@ -58,14 +58,15 @@ def configured(python: Path, code: str, tell: str, **environ: str) -> Any:
 
 @pytest.mark.parametrize("name", ["hub-newest", "hub-2"])
 def test_an_empty_configuration_gets_service_roles_and_environment(name: str) -> None:
-    code = (
-        "configure(c, url='http://sluice:8000', api_token='12345678', variables=['SCRATCH_BUCKET'])\nc = app.config = c"
-    )
-    lists = {"services": ("services", "extend"), "roles": ("load_roles", "extend")}
-    tell = "{%s, 'environment': environment({'environment': c.Spawner.environment.to_dict()['update']})}" % ", ".join(
-        f"{key!r}: c.JupyterHub.{setting}.to_dict()[{how!r}]" for key, (setting, how) in lists.items()
-    )
-    told = configured(hub_environment(name), code, tell)
+    code = """
+configure(c, url="http://sluice:8000", api_token="12345678", variables=["SCRATCH_BUCKET"])
+told = {
+    "services": c.JupyterHub.services.to_dict()["extend"],
+    "roles": c.JupyterHub.load_roles.to_dict()["extend"],
+    "environment": environment({"environment": c.Spawner.environment.to_dict()["update"]}),
+}
+"""
+    told = configured(hub_environment(name), code, "told")
     service = {"name": "dask-gateway", "url": "http://sluice:8000", "oauth_no_confirm": True, "api_token": "12345678"}
     assert told["services"] == [service]
     roles = {role["name"]: role for role in told["roles"]}
@@ -163,13 +164,8 @@ except Wrong as error:
 
 def test_the_printed_file_configures_a_hub_by_itself(hub_python: Path, tmp_path: Path) -> None:
     file = tmp_path / "hub_extension.py"
-    printed = subprocess.run(
-        [sys.executable, "-m", "dask_sluice", "hub-extension"],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=dict(os.environ),
-    )
+    command = [sys.executable, "-m", "dask_sluice", "hub-extension"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True)
     file.write_text(printed.stdout)
     code = f"exec(open({str(file)!r}).read())"
     environ = {"DASK_SLUICE_HUB_URL": "http://sluice:8000", "DASK_SLUICE_HUB_TOKEN": "12345678"}

@@ -1,4 +1,4 @@
-"""The oldest hub whose tokens have scopes is as good as the newest: users, groups and notebooks come in the same way."""
+"""The oldest hub whose tokens name their server is as good as the newest."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ c.JupyterHub.services.extend(
             "name": "cull",
             "command": [
                 *(sys.executable, "-m", "jupyterhub_idle_culler"),
-                *("--timeout=600", "--cull-every=60", "--max-age=21600", "--cull-users=true", "--cull-admin-users=false"),
+                *("--timeout=600", "--cull-every=60", "--max-age=21600", "--cull-users=true"),
             ],
         },
     ]
