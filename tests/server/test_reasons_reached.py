@@ -7,7 +7,7 @@ their own processes is played here; that they see it, with real ones, is in `tes
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,10 +19,13 @@ import pytest
 from dask_sluice.server import facts
 from dask_sluice.server.backends.fake import PRESETS, Dials, JobDials, World
 from dask_sluice.server.budgets import Budget, Level, Verdict
-from dask_sluice.server.clock import ManualClock
+from dask_sluice.server.clock import ManualClock, SystemClock
 from dask_sluice.server.decision import Rules
 from dask_sluice.server.drain import Drain
+from dask_sluice.server.identity.protocol import Shown
+from dask_sluice.server.identity.token import TokenAuthenticator
 from dask_sluice.server.model import ClusterRecord
+from dask_sluice.server.notebooks import NotebookWatch
 from dask_sluice.server.reconcile_budget import judged
 from dask_sluice.server.settings_leases import Absent, Idle, Leases, Span
 from dask_sluice.server.settings_limits import Ceiling, Limits
@@ -273,6 +276,24 @@ async def nothing_to_do(stage: Stage) -> set[ReasonCode]:
     leases = Leases(idle=Idle(default=0.2, minimum=0.1))
     async with stage.core(leases=leases, rules=Rules(lease_grace_s=0)) as core:
         return await ends(core, (await core.new()).name, ClusterState.STOPPED)
+
+
+class NoNotebooks(TokenAuthenticator):
+    """A hub on which no notebook server runs."""
+
+    async def notebooks(self, user: str) -> Mapping[str, str]:
+        return {}
+
+    def is_herald(self, shown: Shown) -> bool:
+        return False
+
+
+@scene(C.NOTEBOOK_ENDED)
+async def its_notebook_server_is_gone(stage: Stage) -> set[ReasonCode]:
+    async with stage.core() as core:
+        record = await core.running(replace(ADA, notebook="ada/"))
+        await NotebookWatch(core.store, core.loop, SystemClock(), NoNotebooks(token="t"))._look()
+        return {(await core.until(record.name, ClusterState.STOPPED)).reason.code}
 
 
 @scene(C.CLIENT_GONE)

@@ -1,6 +1,8 @@
-# A hub as BinderHub has it: nobody logs in; BinderHub makes a user for each session by the hub's API, with a name that
-# nobody can guess, and a server with the image that it has built. Sessions are short, and the culler deletes their users.
-# On Kubernetes these are values of BinderHub's chart; here they are complete, and tests/hub/test_binder.py runs them.
+"""A hub as BinderHub has it: nobody logs in; BinderHub makes a user for each session by the hub's API, with a name that
+nobody can guess, and a server with the image that it has built. Sessions are short, and the culler deletes their users.
+On Kubernetes these are values of BinderHub's chart; here they are complete, and tests/hub/test_binder.py runs them.
+"""
+
 import os
 import sys
 

@@ -94,15 +94,8 @@ async def build_core(settings: Settings, foundation: Foundation, clock: Clock, s
     keeper = BudgetKeeper(store, loop, clock, Budgets(settings.usage))
     drain = Drain(store, clock, always=settings.drain)
     control = Control(store, policy, backend, changes, clock, drain, hooks, budgets=keeper)
-    health = HealthChecks(
-        store,
-        loop,
-        routes,
-        clock,
-        stopping,
-        data_dir=places.data,
-        least_free_bytes=settings.health.disk_free_bytes,
-    )
+    least_free = settings.health.disk_free_bytes
+    health = HealthChecks(store, loop, routes, clock, stopping, data_dir=places.data, least_free_bytes=least_free)
     authenticator = make_authenticator(settings.authenticator)
     await authenticator.start(places.data)
     services = Services(
