@@ -291,7 +291,7 @@ class LocalRun:
         await self._until(lambda: not processes(self._data_dir), "no process is left")
 
     async def _until(self, holds: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60  # after hundreds of clusters, on a busy machine
         while not holds():
             assert time.monotonic() < deadline, f"still not: {what}: {processes(self._data_dir)}"
             await asyncio.sleep(0.05)

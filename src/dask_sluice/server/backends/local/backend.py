@@ -171,9 +171,8 @@ class LocalBackend:
             await self._nurseries.get(environment, account)
 
     async def forget(self, cluster: str) -> None:
-        for handle in await asyncio.to_thread(self._find_living):
-            if handle.cluster == cluster:
-                await self.remove(handle)
+        for handle in await asyncio.to_thread(self._find_living, cluster):
+            await self.remove(handle)
         await asyncio.to_thread(self._directories.forget, cluster)
         for job_id in [job_id for job_id, name in self._clusters.items() if name == cluster]:
             del self._clusters[job_id]
@@ -264,13 +263,13 @@ class LocalBackend:
         tail = log_end(files, _LOG_TAIL_BYTES)
         return endings.ended(handle.job_id, handle.kind, read_json(files.exit), read_json(files.last_words), tail)
 
-    def _find_living(self) -> list[Handle]:
+    def _find_living(self, of: str | None = None) -> list[Handle]:
         found: dict[Session, Handle] = {}
-        for cluster, files, mark in self._directories.marked():
+        for cluster, files, mark in self._directories.marked(of):
             handle = make_handle(cluster, files.job_id, kind_of(read_json(files.launch)), mark)
             if (session := session_of(handle, files)) is not None:
                 found[session] = handle
-        alive = living(list(found))
+        alive = living(list(found)) if found else set()
         return [handle for session, handle in found.items() if session in alive]
 
     def _session(self, handle: Handle) -> Session | None:

@@ -117,9 +117,11 @@ class Directories:
         except FileNotFoundError:
             return []
 
-    def marked(self) -> Iterator[tuple[str, JobFiles, Mark]]:
-        """Every cluster's name, job and mark."""
+    def marked(self, of: str | None = None) -> Iterator[tuple[str, JobFiles, Mark]]:
+        """Name, job and mark of every cluster's jobs, or of this cluster's."""
         for cluster in self.clusters():
+            if of is not None and of != cluster:
+                continue
             for name in sorted(os.listdir(self._root / cluster)):
                 if name.endswith(".pid"):
                     files = JobFiles(self._root / cluster, name.removesuffix(".pid"))
