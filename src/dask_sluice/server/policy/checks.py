@@ -212,7 +212,7 @@ def _of_setup(place: Place, setup: Setup, about: _All) -> Iterator[Problem]:
 
 
 def _of_templates(place: Place, given: Mapping[str, Any], about: _All) -> Iterator[Problem]:
-    """Names that lead nowhere, and secrets where they would be seen."""
+    """Names that lead nowhere, secrets where they would be seen, and sums over what is no number."""
     yield from _of_texts(place, given, about.names)
     for path, text in _texts((), given):
         used = _names(text) & about.secrets

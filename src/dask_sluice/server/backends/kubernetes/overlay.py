@@ -53,7 +53,7 @@ def problems(overlay: Mapping[str, Any], settings: KubernetesSettings, *, filled
         elif key in (BOTH, *ROLES):
             found = list(_of_role(key, value, settings, filled))
             yield from found
-            if filled and not found:
+            if filled and value and not found:
                 yield from _of_mounts(key, value)
         else:
             yield (key,), _elsewhere((key,), unknown(key, (NAMESPACE, BOTH, *ROLES)))
@@ -113,12 +113,16 @@ def _of_labels(role: str, given: Mapping[str, Any], filled: bool) -> Iterator[Pr
 def _of_mounts(role: str, given: Mapping[str, Any]) -> Iterator[Problem]:
     """Mounts of volumes that are not there, once all layers are together."""
     pod, container = given.get("pod") or {}, given.get("container") or {}
-    volumes = [each.get("name") for each in (*given.get("volumes", ()), *pod.get("volumes", ()))]
-    for key, mounts in (("volume_mounts", given.get("volume_mounts")), ("container", container.get("volumeMounts"))):
-        for mount in mounts or ():
-            if mount.get("name") not in volumes:
-                named = ", ".join(map(str, volumes)) or "none"
-                yield (role, key), f"mounts a volume {mount.get('name')!r} that the pod does not have; it has: {named}"
+    volumes = [each.get("name") for each in _things(given.get("volumes"), pod.get("volumes"))]
+    for mount in _things(given.get("volume_mounts"), container.get("volumeMounts")):
+        if mount.get("name") not in volumes:
+            named = ", ".join(map(str, volumes)) or "none"
+            what = f"mounts a volume {mount.get('name')!r} that the pod does not have; it has: {named}"
+            yield (role, "volume_mounts"), what
+
+
+def _things(*lists: Sequence[Mapping[str, Any] | None] | None) -> Iterator[Mapping[str, Any]]:
+    yield from (each for things in lists for each in things or () if each is not None)
 
 
 def _items(value: Any) -> Iterator[tuple[Any, Any]]:

@@ -229,7 +229,7 @@ def _secret_mode(security: Mapping[str, Any]) -> int:
 def _writable(role: PodSettings) -> Sequence[str]:
     """Folders that need a volume of ours: those on which none of the site's is mounted."""
     taken = _paths(role.volume_mounts) | _paths(role.container.get("volumeMounts", ()))
-    wanted = [TEMPORARY, *(path for path in role.writable if path != TEMPORARY)]
+    wanted = dict.fromkeys((TEMPORARY, *role.writable))
     return [path for path in wanted if path not in taken] if role.read_only_root else []
 
 
