@@ -48,7 +48,10 @@ def stopped(kube: Kube, process: str) -> Iterator[None]:
     """One of the kit's own processes, held by SIGSTOP."""
     if kube.directory is None:
         pytest.skip("somebody else's Kubernetes is not to be stopped")
-    pid = int((kube.directory / "run" / f"{process}.pid").read_text())
+    written = int((kube.directory / "run" / f"{process}.pid").read_text())
+    # What the kit wrote down may be the program that started it and waits.
+    children = Path(f"/proc/{written}/task/{written}/children").read_text().split()
+    pid = int(children[0]) if children else written
     os.kill(pid, signal.SIGSTOP)
     try:
         yield

@@ -71,9 +71,9 @@ class Server:
         if self._uvicorn is None or self._task is None:
             return
         self.listening_to_routes.clear()
+        self._uvicorn.should_exit = True
         for stream in self._streams:
             stream.put_nowait(None)
-        self._uvicorn.should_exit = True
         self._uvicorn.force_exit = True
         await self._task
         self._uvicorn = None
@@ -140,6 +140,8 @@ class Server:
         stream: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         stream.put_nowait({"snapshot": list(self.routes.values()), "ticket_key": self.ticket_key.hex()})
         self._streams.add(stream)
+        if self._uvicorn is None or self._uvicorn.should_exit:  # dialled while it was ending
+            stream.put_nowait(None)
         try:
             while (message := await stream.get()) is not None:
                 line = json.dumps(message).encode() + b"\n"

@@ -368,7 +368,7 @@ async def test_a_scene_reaches_its_codes(play: Scene, codes: set[ReasonCode], tm
 
 
 def test_no_code_is_in_the_catalogue_that_nothing_reaches() -> None:
-    assert set(ReasonCode) == {code for _, codes in SCENES for code in codes}
+    assert set(ReasonCode) == {code for _, codes in SCENES for code in codes} | OF_KUBERNETES
 
 
 # -- what a person then reads
@@ -414,6 +414,12 @@ async def test_who_waits_for_room_on_the_machines_is_told_so_and_when_it_is_over
             assert "workers have not been started yet" in warned[0]
 
 
+OF_KUBERNETES = {
+    *(C.UNSCHEDULABLE, C.IMAGE_PULLING, C.IMAGE_NOT_FOUND, C.IMAGE_DENIED, C.IMAGE_INVALID, C.IMAGE_PULL_FAILED),
+    *(C.CONTAINER_CONFIG_INVALID, C.CONTAINER_START_FAILED, C.QUOTA_EXCEEDED, C.POD_SECURITY_REFUSED),
+    *(C.OUT_OF_MEMORY, C.EVICTED, C.PREEMPTED, C.NODE_LOST, C.POD_DELETED),
+}
+"""Reached in `tests/kubernetes/test_reasons.py` by real pods, and in `backends/kubernetes/test_looking.py`."""
 GOOD_NEWS = {
     *(C.CREATED, C.SCHEDULER_STARTING, C.SCHEDULER_CONNECTING, C.RUNNING, C.SCHEDULER_LINK_BACK),
     *(C.SCALED, C.ADAPT_SET, C.ADAPT_OFF, C.ADAPTIVE_UP, C.ADAPTIVE_DOWN, C.KEPT_ALIVE, C.EXTENDED),

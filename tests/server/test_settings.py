@@ -98,7 +98,10 @@ def test_every_section_can_be_set(tmp_path: Path) -> None:
         ("usage:\n  budgets:\n    groups: {maths: {amount: 1, period: year}}", 3, ["'day', 'week', 'month'"]),
         ("usage:\n  budgets:\n    ada: {amount: 1}", 3, ["unknown key 'ada'", "it belongs under 'users' or 'groups'"]),
         ("usage:\n  budgets: {drain_at: 0.9}", 2, ["usage.budgets.drain_at must be a number, at least 1; got 0.9"]),
-        ("metrics: {token: short}", 1, ["metrics.token must be text of at least 16 characters or null"]),
+        ("metrics: {token: short}", 1, ["metrics.token must be text of at least 16 characters or `file:`"]),
+        ("metrics: {token: {file: nowhere}}", 1, ["metrics.token: the file /etc/sluice/nowhere cannot be read"]),
+        ("metrics: {token: {fil: x}}", 1, ["metrics.token: must be the secret itself, or 'file:' with the path"]),
+        ("listen: {for_proxies: 10.0.0.1:80}", 1, ["for_proxies needs agent_url"]),
         ("usage:\n  budgets: {warn_at: 80}", 2, ["usage.budgets.warn_at must be", "at most 1; got 80"]),
     ],
 )
@@ -213,3 +216,18 @@ def test_reading_settings_brings_in_neither_dask_nor_the_server() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_secret_can_stand_in_a_file_and_is_never_shown(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("a-secret-of-16-characters-or-more\n")
+    config = tmp_path / "sluice.yaml"
+    config.write_text("metrics: {token: {file: token}}")  # from the folder of the file that names it
+    settings = load(config)
+    assert settings.metrics.token is not None
+    assert settings.metrics.token.get_secret_value() == "a-secret-of-16-characters-or-more"
+    assert "a-secret" not in repr(settings) + describe(settings)
+    (tmp_path / "token").write_text("too-short")
+    with pytest.raises(SettingsError) as refused:
+        load(config)
+    assert "of at least 16 characters" in str(refused.value)
+    assert "too-short" not in str(refused.value)

@@ -77,7 +77,9 @@ def accepts(schema: Schema) -> str:
     if OF_KUBERNETES in schema:
         return f"`{schema[OF_KUBERNETES]}` of Kubernetes"
     if "anyOf" in schema:
-        return " or ".join(accepts(part) for part in schema["anyOf"])
+        # A least length stands beside the ways of giving a secret, and is that of the text.
+        length = {key: schema[key] for key in ("minLength",) if key in schema}
+        return " or ".join(accepts({**part, **length} if "type" in part else part) for part in schema["anyOf"])
     if schema.get("$ref", "").endswith("/SecretFile"):
         return "`file:` with the path of a file that holds it"
     here = _followed(schema)

@@ -296,7 +296,9 @@ CATALOGUE: Mapping[ReasonCode, ReasonText] = {
         "the registry does not hand out the image {image}: {message}",
         "It is private, or not there: check its name; an administrator gives clusters an image pull secret.",
     ),
-    ReasonCode.IMAGE_INVALID: ReasonText("{image} is no name of an image: {message}"),
+    ReasonCode.IMAGE_INVALID: ReasonText(
+        "{image} is no name of an image: {message}", "Names are written registry/name:tag, in small letters."
+    ),
     ReasonCode.IMAGE_PULL_FAILED: ReasonText(
         "the image {image} cannot be pulled: {message}", "Kubernetes tries again, with pauses that grow."
     ),
@@ -324,9 +326,17 @@ CATALOGUE: Mapping[ReasonCode, ReasonText] = {
     ReasonCode.EVICTED: ReasonText(
         "its node gave it up: {message}", "Nodes do so when they run short or are emptied; what was lost is made anew."
     ),
-    ReasonCode.PREEMPTED: ReasonText("its place was taken by something more important: {message}"),
-    ReasonCode.NODE_LOST: ReasonText("its node {node} is lost: {message}"),
-    ReasonCode.POD_DELETED: ReasonText("its pod was deleted, not by this server{message}"),
+    ReasonCode.PREEMPTED: ReasonText(
+        "its place was taken by something more important: {message}",
+        "It is made anew where there is room. An administrator sets priorities.",
+    ),
+    ReasonCode.NODE_LOST: ReasonText(
+        "its node {node} is lost: {message}",
+        "Machines fail; workers are made anew, and what they held is computed again.",
+    ),
+    ReasonCode.POD_DELETED: ReasonText(
+        "its pod was deleted, not by this server{message}", "Ask whoever looks after the cluster's namespace."
+    ),
 }
 
 

@@ -91,6 +91,13 @@ def test_each_type_of_option_has_the_keys_of_its_own_and_no_other() -> None:
     ]
 
 
+def test_bounds_of_a_whole_number_are_whole_numbers() -> None:
+    """`Integer` of the clients fails on 1.0, before a user can say anything."""
+    spec = option_json(Option("x", OptionType.INT, 1, minimum=0.5, maximum=3.0))["spec"]
+    assert (spec["min"], spec["max"]) == (1, 3)
+    assert type(spec["min"]) is type(spec["max"]) is int
+
+
 async def test_a_cluster_has_exactly_the_keys_that_the_clients_know(site: Site) -> None:
     async with site.client("ada") as client:
         name = await make(client, worker_memory=3)

@@ -150,4 +150,5 @@ def _pause_s(response: httpx.Response, attempt: int) -> float:
 
 
 def _no_answer(error: Exception) -> str:
-    return f"the API server does not answer: {error or type(error).__name__}"
+    how = "nothing came in time" if isinstance(error, httpx.TimeoutException) else str(error) or type(error).__name__
+    return f"the API server does not answer: {how}"

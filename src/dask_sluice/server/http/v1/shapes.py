@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,7 +39,13 @@ def states(statuses: str) -> list[ClusterState]:
 def option_json(option: Option) -> dict[str, Any]:
     """One option. Within `spec` no key may be added: the clients pass it on as keywords."""
     spec: dict[str, Any] = {"type": str(option.type)}
-    if option.type in (OptionType.INT, OptionType.FLOAT):
+    if option.type is OptionType.INT:
+        # The clients break on a bound of a whole number that is none itself, such as 1.0.
+        spec |= {
+            "min": None if option.minimum is None else math.ceil(option.minimum),
+            "max": None if option.maximum is None else math.floor(option.maximum),
+        }
+    elif option.type is OptionType.FLOAT:
         spec |= {"min": option.minimum, "max": option.maximum}
     elif option.type is OptionType.SELECT:
         spec |= {"options": list(option.choices)}
