@@ -21,8 +21,8 @@ HASH = hash_password("lovelace")
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_what_a_page_shows_is_a_configuration(block: str, tmp_path: Path) -> None:
-    for name in ("certificate.pem", "key.pem"):
-        (tmp_path / name).touch()
+    for name in ("certificate.pem", "key.pem", "proxy-token"):
+        (tmp_path / name).write_text("of-sixteen-letters")
     text = block.replace("/etc/dask-sluice/", f"{tmp_path}/").replace("token: ...", "token: a-token-of-16-letters")
     loads(re.sub(r'"?scrypt\$[\w$]*\.\.\."?', HASH, text), tmp_path / "sluice.yaml")
 

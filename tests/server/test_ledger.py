@@ -8,10 +8,22 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
 
-from dask_sluice.server.backends.protocol import JobKind, Size
+from dask_sluice.server.backends.protocol import Handle, JobKind, Size
 from dask_sluice.server.decision import Decision, Fact, Rules
 from dask_sluice.server.ledger import GIB, Interval, entries, price_hour
-from dask_sluice.server.model import ClusterRecord, JobRecord, Prices, WorkerGroup, WorkerRecord
+from dask_sluice.server.model import (
+    AgentHello,
+    AgentReport,
+    ClusterRecord,
+    JobRecord,
+    Observation,
+    Prices,
+    Wanted,
+    WorkerGroup,
+    WorkerLoad,
+    WorkerRecord,
+)
+from dask_sluice.server.reconcile import reconcile
 from dask_sluice.wire.reasons import Reason, ReasonCode
 from dask_sluice.wire.states import ClusterState, WorkerState
 
@@ -73,6 +85,12 @@ class LifeWithLedger(Life):
             self.the_book_says_what_was_seen()
 
     @invariant()
+    def what_is_connected_is_charged(self) -> None:
+        if hasattr(self, "book"):
+            connected = [w for w in self.record.workers if w.state is WorkerState.RUNNING]
+            assert all(self.book[worker.job.job_id].ended_at is None for worker in connected)
+
+    @invariant()
     def the_book_says_what_was_seen(self) -> None:
         assert {key: (each.started_at, each.ended_at) for key, each in self.book.items()} == self.seen
 
@@ -129,6 +147,17 @@ def test_what_never_ran_is_not_in_the_ledger() -> None:
     record = record_of("ada-1")
     assert entries(None, record) == []
     assert entries(record, replace(record, workers=(worker(1, running_at=None, ended_at=5.0),))) == []
+
+
+def test_what_has_called_home_is_charged_before_the_backend_was_looked_at() -> None:
+    handle = Handle("ada-1-worker-1", "ada-1", JobKind.WORKER, {})
+    starting = WorkerRecord(
+        "worker-1", JobRecord("ada-1-worker-1", (handle,)), WorkerState.STARTING, Reason(ReasonCode.WORKER_STARTING), 1.0
+    )
+    before = replace(record_of("ada-1", state=ClusterState.RUNNING), workers=(starting,), wanted=Wanted(workers=1))
+    report = AgentReport({"worker-1": WorkerLoad()}, frozenset(), 1, True, None)
+    after = reconcile(before, Observation(7.0, hello=AgentHello(8786, None), report=report), 7.0).record
+    assert [(each.job_id, each.started_at) for each in entries(before, after)] == [("ada-1-worker-1", 7.0)]
 
 
 def test_a_change_of_one_worker_is_one_entry() -> None:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..wire.reasons import Reason
@@ -177,13 +177,17 @@ class JobRecord:
     placed_at: float | None = None
     """When the backend was first seen to have a place for it, where that comes before it runs."""
     running_at: float | None = None
-    """When the backend was first seen to run it; until then it waits in the backend's queue."""
+    """When it was first seen to run, by the backend or by its call home; until then it waits in the backend's queue."""
     ended_at: float | None = None
     """When it was seen to be over, or its handles were removed: nothing of it is out there any more."""
 
     @property
     def is_out_there(self) -> bool:
         return bool(self.handles) and self.ended_at is None
+
+    def running(self, now: float) -> JobRecord:
+        """The same, known to run since now at the latest."""
+        return self if self.running_at is not None else replace(self, running_at=now)
 
 
 @dataclass(frozen=True)

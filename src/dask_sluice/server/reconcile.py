@@ -65,7 +65,7 @@ def _see_scheduler(draft: Draft) -> None:
     if look.state in (JobState.PENDING, JobState.STARTING) and draft.record.state is ClusterState.STARTING:
         _see_waiting(draft, look)
     if look.state is JobState.RUNNING and scheduler.job.running_at is None:
-        draft.set_scheduler(job=replace(scheduler.job, running_at=draft.now))
+        draft.set_scheduler(job=scheduler.job.running(draft.now))
         if draft.record.state is ClusterState.STARTING:
             reason = Reason(ReasonCode.SCHEDULER_CONNECTING)
             draft.set(reason=reason)
@@ -108,6 +108,7 @@ def _see_arrival(draft: Draft) -> None:
     record = draft.record
     arrived = draft.seen.hello is not None and bool(record.scheduler.host)
     if arrived and record.state is ClusterState.STARTING and record.wanted.stop is None:
+        draft.set_scheduler(job=record.scheduler.job.running(draft.now))
         draft.set(started_at=draft.now)
         draft.change_cluster(ClusterState.RUNNING, Reason(ReasonCode.RUNNING))
 

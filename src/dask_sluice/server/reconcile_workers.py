@@ -67,7 +67,7 @@ def _note_place(draft: Draft, worker: WorkerRecord, look: Seen) -> WorkerRecord:
     if look.state is JobState.STARTING and worker.job.placed_at is None:
         worker = draft.set_worker(replace(worker, job=replace(worker.job, placed_at=draft.now)))
     if look.state is JobState.RUNNING and worker.job.running_at is None:
-        worker = draft.set_worker(replace(worker, job=replace(worker.job, running_at=draft.now)))
+        worker = draft.set_worker(replace(worker, job=worker.job.running(draft.now)))
         if worker.state is WorkerState.STARTING:  # what it waited for is over
             worker = draft.set_worker(replace(worker, reason=Reason(ReasonCode.WORKER_STARTING)))
     if look.host and look.host != worker.host:
@@ -104,7 +104,8 @@ def _end_stopping(draft: Draft, worker: WorkerRecord) -> None:
 def _see_starting(draft: Draft, worker: WorkerRecord) -> None:
     report = draft.seen.report
     if report is not None and worker.name in report.workers:
-        worker = replace(worker, connected_at=draft.now)
+        # What has connected runs, and is charged, though the backend may not have been looked at since.
+        worker = replace(worker, connected_at=draft.now, job=worker.job.running(draft.now))
         draft.change_worker(worker, WorkerState.RUNNING, Reason(ReasonCode.WORKER_CONNECTED))
         return
     look = draft.seen.jobs.get(worker.job.job_id)
