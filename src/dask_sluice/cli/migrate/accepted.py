@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...wire.errors import SluiceError
 from .draft import Draft
 
+if TYPE_CHECKING:
+    from ...server.settings import Settings
+
 SAMPLE = "ada"
+SAMPLE_IMAGE = "quay.io/sample/dask:2026.1"
+"""Where no image is set: users choose one, or an administrator still has to (which the report says)."""
 
 
 def not_accepted(draft: Draft) -> list[str]:
@@ -21,7 +27,7 @@ def not_accepted(draft: Draft) -> list[str]:
         settings = loads(draft.text(), Path("sluice.yaml"))
     except SettingsError as error:
         return error.problems
-    policy, caller = Policy.of(settings, None), Caller(SAMPLE)
+    policy, caller = Policy.of(_with_an_image(settings), None), Caller(SAMPLE)
     found = []
     for profile in settings.profiles or ("",):
         try:
@@ -30,3 +36,11 @@ def not_accepted(draft: Draft) -> list[str]:
         except SluiceError as error:
             found.append(f"a cluster{f' of the profile {profile!r}' if profile else ''} would be refused: {error}")
     return found
+
+
+def _with_an_image(settings: Settings) -> Settings:
+    backend = settings.backend
+    if backend.kubernetes.image:
+        return settings
+    kubernetes = backend.kubernetes.model_copy(update={"image": SAMPLE_IMAGE})
+    return settings.model_copy(update={"backend": backend.model_copy(update={"kubernetes": kubernetes})})

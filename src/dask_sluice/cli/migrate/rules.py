@@ -153,6 +153,12 @@ def _with(old: Old, value: Any) -> Old:
 def _image(migration: Migration) -> None:
     old = migration.take("KubeClusterConfig.image", "gateway.backend.image")
     if old is None or not old.value:
+        migration.report.add(
+            "decide",
+            "no image is set for those who choose none: the old chart then took its own image, which is for the old"
+            " server's release. Set backend.kubernetes.image, or leave it out where everybody chooses",
+            "gateway.backend.image",
+        )
         return
     if not isinstance(old.value, Mapping):
         migration.carry(old, "policy.defaults.image")
