@@ -15,6 +15,7 @@ from ....wire.reasons import Reason, ReasonCode
 from ..protocol import JobState, Seen
 from .api import Object
 from .names import COMPONENT_LABEL
+from .objects import LAUNCH_VOLUME
 from .quantities import number
 from .scheduling import why_unschedulable
 
