@@ -17,7 +17,7 @@ from dask_sluice.server.backends.kubernetes.access import Access
 from ..live import LiveServer
 from .kube import IMAGE, Kube
 
-REQUESTS = {"cores_request": 0.02, "memory_request": "64 MiB"}
+REQUESTS = {"cores_request": 0.01, "memory_request": "64 MiB"}
 SCHEDULER = {"cores": 1, "memory": "1 GiB", **REQUESTS}
 
 

@@ -25,7 +25,7 @@ from .user import User
 pytestmark = [pytest.mark.filterwarnings("ignore:Mismatched versions found")]
 SCHEDULERS = "app.kubernetes.io/component=dask-scheduler"
 WORKERS = "app.kubernetes.io/component=dask-worker"
-MANY = int(os.environ.get("SLUICE_TEST_MANY_PODS", "30"))
+MANY = int(os.environ.get("SLUICE_TEST_MANY_PODS", "20"))
 PATIENCE_S = 240
 
 

@@ -138,6 +138,13 @@ def test_a_mount_that_worked_at_last_is_forgotten() -> None:
     assert see("job", PodSight(sight.pod, events)).reason is None
 
 
+def test_a_pod_that_waits_for_its_launch_document_is_in_no_trouble() -> None:
+    """It is made right after the pod; the kubelet may look a moment too early, and then tries again."""
+    message = 'MountVolume.SetUp failed for volume "sluice-launch" : secret "dask-one-scheduler" not found'
+    sight = PodSight(recorded("mnt").pod, ({"reason": "FailedMount", "message": message},))
+    assert see("job", sight) == Seen("job", JobState.STARTING)
+
+
 # -- running
 
 

@@ -15,6 +15,7 @@ from ....wire.reasons import Reason, ReasonCode
 from ..protocol import JobState, Seen
 from .api import Object
 from .names import COMPONENT_LABEL
+from .objects import LAUNCH_VOLUME
 from .quantities import number
 from .scheduling import why_unschedulable
 
@@ -147,6 +148,8 @@ def _from_events(sight: PodSight) -> tuple[Reason | None, bool]:
     """A volume that cannot be mounted and a pull under way are told by events only."""
     for event in reversed(sight.events):
         word, message = event.get("reason", ""), str(event.get("message", ""))
+        if f'"{LAUNCH_VOLUME}"' in message:
+            continue  # our own Secret, made after the pod: on its way
         if word in _CANNOT_MOUNT:
             return _plain(ReasonCode.CONTAINER_CONFIG_INVALID, message=_short(message)), True
         if word == "Pulling":

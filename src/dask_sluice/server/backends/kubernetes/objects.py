@@ -21,6 +21,7 @@ NANNY_PORT = 8789
 AGENT_PATH = f"{FOLDER}/agent"
 AGENT_FILE = "agent.zip"
 LAUNCH_PATH = f"{FOLDER}/launch"
+LAUNCH_VOLUME = "sluice-launch"
 LAUNCH_FILE = "launch.json"
 VARIABLES_FILE = "variables.json"
 SCRATCH_PATH = f"{FOLDER}/scratch"

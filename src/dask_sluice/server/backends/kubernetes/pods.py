@@ -22,6 +22,7 @@ from .objects import (
     DASHBOARD_PORT,
     LAUNCH_FILE,
     LAUNCH_PATH,
+    LAUNCH_VOLUME,
     NANNY_PORT,
     SCHEDULER_PORT,
     SCRATCH_PATH,
@@ -42,7 +43,7 @@ _FILES = {
     VARIABLES_VARIABLE: f"{LAUNCH_PATH}/{VARIABLES_FILE}",
     LAST_WORDS_VARIABLE: TERMINATION_PATH,
 }
-_AGENT, _LAUNCH, _SCRATCH, _WRITABLE = "sluice-agent", "sluice-launch", "sluice-scratch", "sluice-writable-{}"
+_AGENT, _LAUNCH, _SCRATCH, _WRITABLE = "sluice-agent", LAUNCH_VOLUME, "sluice-scratch", "sluice-writable-{}"
 _MOUNTS = (
     {"name": _AGENT, "mountPath": AGENT_PATH, "readOnly": True},
     {"name": _LAUNCH, "mountPath": LAUNCH_PATH, "readOnly": True},
