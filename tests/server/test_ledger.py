@@ -151,9 +151,8 @@ def test_what_never_ran_is_not_in_the_ledger() -> None:
 
 def test_what_has_called_home_is_charged_before_the_backend_was_looked_at() -> None:
     handle = Handle("ada-1-worker-1", "ada-1", JobKind.WORKER, {})
-    starting = WorkerRecord(
-        "worker-1", JobRecord("ada-1-worker-1", (handle,)), WorkerState.STARTING, Reason(ReasonCode.WORKER_STARTING), 1.0
-    )
+    job, reason = JobRecord("ada-1-worker-1", (handle,)), Reason(ReasonCode.WORKER_STARTING)
+    starting = WorkerRecord("worker-1", job, WorkerState.STARTING, reason, 1.0)
     before = replace(record_of("ada-1", state=ClusterState.RUNNING), workers=(starting,), wanted=Wanted(workers=1))
     report = AgentReport({"worker-1": WorkerLoad()}, frozenset(), 1, True, None)
     after = reconcile(before, Observation(7.0, hello=AgentHello(8786, None), report=report), 7.0).record

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dask_sluice.cli.migrate.accepted import not_accepted
+from dask_sluice.cli.migrate.accepted import not_accepted, with_an_image
 from dask_sluice.cli.migrate.gateway import Migration
 from dask_sluice.cli.migrate.report import Kind
 from dask_sluice.server.amounts import GIB
@@ -44,7 +44,7 @@ def migrated(name: str) -> Migration:
 
 
 def gets(name: str, given: dict[str, Any]) -> Resolved:
-    policy = Policy.of(loads(migrated(name).settings.text(), Path("sluice.yaml")), None)
+    policy = Policy.of(with_an_image(loads(migrated(name).settings.text(), Path("sluice.yaml"))), None)
     offered = policy.offer(ADA)
     return policy.settle(ADA, "cluster", offered, offered.choose(given))
 

@@ -27,7 +27,7 @@ def not_accepted(draft: Draft) -> list[str]:
         settings = loads(draft.text(), Path("sluice.yaml"))
     except SettingsError as error:
         return error.problems
-    policy, caller = Policy.of(_with_an_image(settings), None), Caller(SAMPLE)
+    policy, caller = Policy.of(with_an_image(settings), None), Caller(SAMPLE)
     found = []
     for profile in settings.profiles or ("",):
         try:
@@ -38,7 +38,8 @@ def not_accepted(draft: Draft) -> list[str]:
     return found
 
 
-def _with_an_image(settings: Settings) -> Settings:
+def with_an_image(settings: Settings) -> Settings:
+    """The settings with a sample image where they name none."""
     backend = settings.backend
     if backend.kubernetes.image:
         return settings
