@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from ..conftest import not_here
-from ..kubernetes.kube import Kube, NotThere, kubernetes_cluster
+from ..kubernetes.kube import Kube, NotThere, kit, kubernetes_cluster
 from .release import Release, image_there
 
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
@@ -19,7 +19,7 @@ def kube() -> Iterator[Kube]:
         with kubernetes_cluster() as cluster:
             yield cluster
     except NotThere as error:
-        not_here(str(error))
+        not_here(str(error), comes_beside=kit() is None)
 
 
 @pytest.fixture(scope="session")
@@ -33,5 +33,5 @@ def image_name(kube: Kube) -> str:
 @pytest.fixture
 def release(kube: Kube, image_name: str) -> Iterator[Release]:
     """Not installed yet: the test has a say in its values. Its namespace enforces Pod Security `restricted`."""
-    with kube.namespace("k8s-chart", **RESTRICTED) as namespace:
+    with kube.namespace("sluice-chart", **RESTRICTED) as namespace:
         yield Release(kube, namespace, image_name)

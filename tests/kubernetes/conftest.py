@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from ..conftest import not_here
-from .kube import Kube, NotThere, kubernetes_cluster
+from .kube import Kube, NotThere, kit, kubernetes_cluster
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -23,7 +23,7 @@ def kube() -> Iterator[Kube]:
         with kubernetes_cluster() as cluster:
             yield cluster
     except NotThere as error:
-        not_here(str(error))
+        not_here(str(error), comes_beside=kit() is None)
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ class Kube:
             _enter_network()
 
     @contextmanager
-    def namespace(self, beginning: str = "k8s-backend", **labels: str) -> Iterator[str]:
+    def namespace(self, beginning: str = "sluice-test", **labels: str) -> Iterator[str]:
         """A namespace of the test's own."""
         name = f"{beginning}-{secrets.token_hex(4)}"
         metadata = {"name": name, "labels": labels}

@@ -210,7 +210,7 @@ async def test_a_pod_that_somebody_deletes_is_told(harness: KubernetesHarness) -
 
 
 async def test_a_place_taken_by_something_more_important_is_told(harness: KubernetesHarness) -> None:
-    kube, resource = harness.kube, "tests.example/k8s-backend-slot"
+    kube, resource = harness.kube, "tests.example/slot"
     (node, *_) = json.loads(kube.run("get", "nodes", "-o", "json"))["items"]
     path = "/status/capacity/" + resource.replace("/", "~1")
     patch = json.dumps([{"op": "add", "path": path, "value": "1"}])
