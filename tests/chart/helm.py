@@ -34,7 +34,7 @@ def helm() -> str:
         return found
     place = kit()
     if place is None or shutil.which("zstd") is None:
-        not_here("helm is not installed, and no shared/kube with one is above this folder", comes_beside=True)
+        not_here("helm is not installed, and no shared/kube with one is above this folder", comes_beside=place is None)
     target = ROOT / ".cache" / "helm"
     target.parent.mkdir(exist_ok=True)
     subprocess.run(["zstd", "-dqf", str(place / "helm.zst"), "-o", str(target)], check=True, timeout=60)
