@@ -1,4 +1,6 @@
-"""Tests against a real Kubernetes. Where none can be had they are skipped with the reason; in CI they fail."""
+"""Tests against a real Kubernetes. Where none can be had they are skipped with the reason; in CI they
+fail where there is a kit to start one.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from ..conftest import not_here
-from .kube import Kube, NotThere, kubernetes_cluster
+from .kube import Kube, NotThere, kit, kubernetes_cluster
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -23,6 +25,8 @@ def kube() -> Iterator[Kube]:
         with kubernetes_cluster() as cluster:
             yield cluster
     except NotThere as error:
+        if kit() is None:
+            pytest.skip(str(error))
         not_here(str(error))
 
 
