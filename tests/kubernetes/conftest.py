@@ -1,4 +1,6 @@
-"""Tests against a real Kubernetes. Where none can be had they are skipped with the reason; in CI they fail."""
+"""Tests against a real Kubernetes. Where none can be had they are skipped with the reason; in CI they
+fail where there is a kit to start one.
+"""
 
 from __future__ import annotations
 

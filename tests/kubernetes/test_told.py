@@ -105,7 +105,7 @@ def test_a_connected_client_is_warned_of_workers_that_wait_for_a_node(
         cluster.get_client() as client,
     ):
         cluster.scale(1)
-        with pytest.warns(UserWarning, match="a worker: waits for a node"):
+        with pytest.warns(UserWarning, match="worker-1: waits for a node"):
             until(lambda: client.get_events("warn"), "the scheduler has been told", TOLD_WITHIN_S)
             time.sleep(1)  # the client hears of it a moment later
         assert [worker.reason.code for worker in gateway.workers(cluster.name)] == ["unschedulable"]
