@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...staging import archive
+from ..news import News
 from ..protocol import Capabilities, Handle, Job, JobKind, LogPart, Seen, Unavailable
 from . import names
 from .access import Access, find_access
@@ -46,7 +47,7 @@ class KubernetesBackend:
         self._given_access = access
         self._agent = agent or archive()
         self._kept = KeptLogs(data_dir / "pod-logs")
-        self._watchers: set[asyncio.Queue[str | None]] = set()
+        self._news = News()
         self._following: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -55,7 +56,7 @@ class KubernetesBackend:
         self._kept.prepare()
         self._api = Api(access)
         self._sights = Sights(
-            self._api, names.selector(self._settings), namespaces_of(self._settings, access.namespace), self._tell
+            self._api, names.selector(self._settings), namespaces_of(self._settings, access.namespace), self._news.tell
         )
         self._logs = PodLogs(self._api, self._kept)
         self._creations = Creations(self._api, self._sights, self._settings, self._agent)
@@ -72,8 +73,7 @@ class KubernetesBackend:
             self._following.cancel()
             await asyncio.gather(self._following, return_exceptions=True)
             await self._api.close()
-        for watcher in self._watchers:
-            watcher.put_nowait(None)
+        self._news.close()
 
     def describe(self) -> Capabilities:
         return Capabilities(
@@ -125,14 +125,8 @@ class KubernetesBackend:
 
     # -- the optional ones
 
-    async def changes(self) -> AsyncIterator[str]:
-        watcher: asyncio.Queue[str | None] = asyncio.Queue()
-        self._watchers.add(watcher)
-        try:
-            while (cluster := await watcher.get()) is not None:
-                yield cluster
-        finally:
-            self._watchers.discard(watcher)
+    def changes(self) -> AsyncIterator[str]:
+        return self._news.listen()
 
     async def logs(self, cluster: str, job_id: str, *, max_bytes: int = 1_000_000) -> str:
         return await self._logs.end(cluster, job_id, self._pod_of(cluster, job_id), max_bytes)
@@ -163,10 +157,6 @@ class KubernetesBackend:
         name = names.object_name(job_id)
         found = (pod for pod in self._sights.pods() if pod["metadata"]["name"] == name and is_of(pod, cluster))
         return next(found, None)
-
-    def _tell(self, cluster: str) -> None:
-        for watcher in self._watchers:
-            watcher.put_nowait(cluster)
 
 
 def namespaces_of(settings: KubernetesSettings, own: str) -> list[str] | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from ..characters import whole_end, whole_start
 from ..protocol import LogPart
 
 _STAMP = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|[+-]\d\d:\d\d) ?")
@@ -37,7 +38,8 @@ def part_after(log: bytes, position: str, most_bytes: int) -> LogPart:
         return LogPart("", position)
     whole = b"".join(line for _, line in lines)
     begin = int(read) if read.isdecimal() else len(whole) - len(_newest(whole, most_bytes))
-    part = _whole_characters(whole[begin : begin + most_bytes])
+    cut = whole[begin : begin + most_bytes]
+    part = whole_end(cut) or cut  # a limit of a byte or two must not hold up who follows
     return LogPart(_text(part), _position(lines, begin + len(part)) if part or not position else position)
 
 
@@ -62,22 +64,7 @@ def _lines(log: bytes) -> Iterator[tuple[str, bytes]]:
 
 def _newest(data: bytes, most_bytes: int) -> bytes:
     """The end, beginning with a whole character."""
-    end = data[len(data) - most_bytes :] if len(data) > most_bytes else data
-    start = 0
-    while start < min(3, len(end)) and end[start] & 0xC0 == 0x80:
-        start += 1
-    return end[start:]
-
-
-def _whole_characters(data: bytes) -> bytes:
-    """Without a character at the end of which not all bytes are there; what is no UTF-8 anyway stays as it is."""
-    for back in range(1, min(3, len(data)) + 1):
-        byte = data[-back]
-        if byte & 0xC0 == 0x80:
-            continue
-        needed = 2 if byte & 0xE0 == 0xC0 else 3 if byte & 0xF0 == 0xE0 else 4 if byte & 0xF8 == 0xF0 else 1
-        return data[:-back] if needed > back and back < len(data) else data
-    return data
+    return whole_start(data[len(data) - most_bytes :] if len(data) > most_bytes else data)
 
 
 def _text(data: bytes) -> str:

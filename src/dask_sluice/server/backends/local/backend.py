@@ -13,6 +13,7 @@ from typing import Any
 
 from ....wire.errors import EnvironmentInvalid
 from ....wire.processes import ZOMBIE
+from ..news import News
 from ..protocol import Capabilities, Handle, Job, JobState, LogPart, Refused, Seen, Unavailable
 from . import endings
 from .accounts import Account, account_of, closed_to_others, may_change_accounts, own_account
@@ -54,7 +55,7 @@ class LocalBackend:
         """By job: not seen to have ended yet, so its end is worth telling."""
         self._over: set[str] = set()
         """Jobs that ended and left nothing behind."""
-        self._watchers: set[asyncio.Queue[str | None]] = set()
+        self._news = News()
         self._looking: asyncio.Task[None] | None = None
         self._cleaning: set[asyncio.Task[None]] = set()
 
@@ -76,8 +77,7 @@ class LocalBackend:
         if unfinished := {*self._forking.values(), *self._cleaning}:
             await asyncio.wait(unfinished, timeout=self._settings.stop_grace_s)
         await self._nurseries.close()
-        for watcher in self._watchers:
-            watcher.put_nowait(None)
+        self._news.close()
 
     def describe(self) -> Capabilities:
         notes = [
@@ -145,14 +145,8 @@ class LocalBackend:
 
     # -- the optional ones
 
-    async def changes(self) -> AsyncIterator[str]:
-        watcher: asyncio.Queue[str | None] = asyncio.Queue()
-        self._watchers.add(watcher)
-        try:
-            while (cluster := await watcher.get()) is not None:
-                yield cluster
-        finally:
-            self._watchers.discard(watcher)
+    def changes(self) -> AsyncIterator[str]:
+        return self._news.listen()
 
     async def logs(self, cluster: str, job_id: str, *, max_bytes: int = 1_000_000) -> str:
         files = self._directories.files(cluster, job_id)
@@ -291,5 +285,4 @@ class LocalBackend:
 
     def _tell(self, cluster: str | None) -> None:
         if cluster is not None:
-            for watcher in self._watchers:
-                watcher.put_nowait(cluster)
+            self._news.tell(cluster)

@@ -6,6 +6,7 @@ aside since, reading goes on in that part and then at the beginning of the log.
 
 from __future__ import annotations
 
+from ..characters import whole_end, whole_start
 from ..protocol import LogPart
 from .directories import JobFiles, OpenFile, opened_file
 
@@ -28,7 +29,7 @@ def log_after(files: JobFiles, position: str, most_bytes: int) -> LogPart:
             data = log.end(most_bytes)
             if earlier and log.size < earlier.size and len(data) < most_bytes:
                 data = earlier.end(most_bytes - len(data)) + data
-            return _part(_without_broken_start(data), log.size, identity)
+            return _part(whole_start(data), log.size, identity)
         if known == identity:
             data = log.part(begin, most_bytes)
             return _part(data, begin + len(data), identity)
@@ -48,7 +49,7 @@ def _over_the_cut(earlier: OpenFile | None, log: OpenFile, begin: int, identity:
 
 
 def _part(data: bytes, end: int, identity: str) -> LogPart:
-    whole = _whole_characters(data)
+    whole = whole_end(data)
     return LogPart(_text(whole), f"{max(0, end - (len(data) - len(whole)))}-{identity}")
 
 
@@ -59,22 +60,3 @@ def _text(data: bytes) -> str:
 def _read(position: str) -> tuple[int | None, str]:
     number, _, identity = position.partition("-")
     return (int(number), identity) if number.isdecimal() and len(number) < 19 else (None, "")
-
-
-def _without_broken_start(data: bytes) -> bytes:
-    """Without the rest of a character whose beginning was cut off."""
-    start = 0
-    while start < min(3, len(data)) and data[start] & 0xC0 == 0x80:
-        start += 1
-    return data[start:]
-
-
-def _whole_characters(data: bytes) -> bytes:
-    """Without a character at the end of which not all bytes are there yet."""
-    for back in range(1, min(3, len(data)) + 1):
-        byte = data[-back]
-        if byte & 0xC0 == 0x80:
-            continue
-        needed = 2 if byte & 0xE0 == 0xC0 else 3 if byte & 0xF0 == 0xE0 else 4 if byte & 0xF8 == 0xF0 else 1
-        return data[:-back] if needed > back else data
-    return data
