@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 # Whatever hypothesis tries on the control plane.
 PROPERTIES = $(shell grep -rl --include='test_*.py' '^from hypothesis' tests/server tests/agent)
 
-.PHONY: demo serve test test-kubernetes chaos check bench old-clients versions environments image clean help
+.PHONY: demo serve test test-kubernetes chaos check bench scale old-clients versions environments image clean help
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -51,6 +51,10 @@ chaos: $(READY) ## 500 kills at random points, then every property on 10,000 exa
 
 bench: $(READY) ## ours and dask-gateway side by side: one table, bench/latest.json
 	$(BIN)/python -m bench.run
+
+scale: $(READY) ## creates, rest, links, crowds, up to 10,000 clusters: bench/scale.json, docs/images/scale.svg
+	$(BIN)/python -m bench.scale
+	$(BIN)/python -m bench.scale.plot
 
 old-clients: $(READY) ## every published dask_gateway client since 2022.4, each with the dask of its time
 	SLUICE_ALL_CLIENTS=1 $(PYTEST) tests/real/test_old_clients.py
