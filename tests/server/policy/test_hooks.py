@@ -76,6 +76,7 @@ async def test_a_wrong_answer_is_an_error_that_says_what_is_wrong(name: str, wor
 
 
 async def test_a_hook_that_does_not_return_holds_nobody_up() -> None:
+    site_hooks.held.clear()
     try:
         with pytest.raises(BackendUnavailable, match=r"did not answer within 0\.05 s"):
             await resolved_by_hook(hook("never_returns", "hook_timeout_s: 0.05"))
