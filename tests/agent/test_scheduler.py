@@ -87,7 +87,9 @@ async def test_the_last_worker_is_retired_although_nobody_can_take_its_data(clus
 
 
 async def test_a_worker_whose_data_cannot_move_yet_is_tried_again(cluster: Agents) -> None:
-    await cluster.start_scheduler()
+    hello = await cluster.start_scheduler()
+    if hello["versions"]["distributed"].startswith("2022"):
+        pytest.skip("actors do not keep a worker from being retired in that release")
     await cluster.start_workers("worker-1", "worker-2")
     async with cluster.client() as user:
         held_by = await user.do("hold_actor")
