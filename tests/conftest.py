@@ -14,6 +14,7 @@ import dask.config
 import pytest
 from hypothesis import settings
 
+from .kubernetes.kube import Kube, NotThere, kit, kubernetes_cluster
 from .live import LiveServer
 from .postgresql import BINARIES, PostgreSQL
 
@@ -69,3 +70,13 @@ def own_server(tmp_path: Path) -> Iterator[LiveServer]:
     """A real server of the test's own, to be broken."""
     with LiveServer(tmp_path) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def kube() -> Iterator[Kube]:
+    """A real Kubernetes; this process is in its network while the fixture lives."""
+    try:
+        with kubernetes_cluster() as cluster:
+            yield cluster
+    except NotThere as error:
+        not_here(str(error), comes_beside=kit() is None)

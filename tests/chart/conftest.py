@@ -7,19 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from ..conftest import not_here
-from ..kubernetes.kube import Kube, NotThere, kit, kubernetes_cluster
+from ..kubernetes.kube import Kube, NotThere
 from .release import Release, image_there
 
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
-
-
-@pytest.fixture(scope="session")
-def kube() -> Iterator[Kube]:
-    try:
-        with kubernetes_cluster() as cluster:
-            yield cluster
-    except NotThere as error:
-        not_here(str(error), comes_beside=kit() is None)
 
 
 @pytest.fixture(scope="session")

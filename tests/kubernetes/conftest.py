@@ -1,6 +1,4 @@
-"""Tests against a real Kubernetes. Where none can be had they are skipped with the reason; in CI they
-fail where there is a kit to start one.
-"""
+"""Tests against a real Kubernetes: all of them need a service, and a namespace of their own."""
 
 from __future__ import annotations
 
@@ -8,24 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from ..conftest import not_here
-from .kube import Kube, NotThere, kit, kubernetes_cluster
+from .kube import Kube
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "tests/kubernetes/" in item.nodeid:
             item.add_marker(pytest.mark.real)
-
-
-@pytest.fixture(scope="session")
-def kube() -> Iterator[Kube]:
-    """The cluster; this process is in its network while the fixture lives."""
-    try:
-        with kubernetes_cluster() as cluster:
-            yield cluster
-    except NotThere as error:
-        not_here(str(error), comes_beside=kit() is None)
 
 
 @pytest.fixture

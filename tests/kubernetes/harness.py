@@ -24,7 +24,8 @@ from .kube import Kube
 
 PLAYER_IMAGE = "registry.test/python:3.11"
 MIB = 2**20
-SMALL = Size(cores=0.01, memory_bytes=64 * MIB, threads=1)
+# It asks for next to nothing, so that many fit; a limit as low would make Python take ten seconds to start.
+SMALL = Size(cores=0.5, cores_request=0.01, memory_bytes=64 * MIB, threads=1)
 _PARTS = Path(local_harness.__file__).parent / "local_stage" / "main.py"
 _MAIN = """
 

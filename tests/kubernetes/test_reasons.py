@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from dask_sluice.server.backends.protocol import Handle, Job, JobState, Refused,
 from dask_sluice.wire.reasons import ReasonCode
 
 from ..server.backends.conformance import running, submit
-from .harness import MIB, KubernetesHarness, job
+from .harness import MIB, SMALL, KubernetesHarness, job
 from .kube import Kube
 
 TOLD_WITHIN_S = 15.0
@@ -176,7 +177,7 @@ async def test_a_python_that_is_not_in_the_image_is_told(harness: KubernetesHarn
 
 
 async def test_out_of_memory_tells_the_limit(harness: KubernetesHarness) -> None:
-    small = Size(cores=0.05, memory_bytes=48 * MIB, threads=1)
+    small = replace(SMALL, memory_bytes=48 * MIB)
     seen = await told_of(harness, job("one", "worker-1", "hog", size=small), ReasonCode.OUT_OF_MEMORY)
     assert seen.state is JobState.ENDED
     assert seen.reason is not None
