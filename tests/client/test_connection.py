@@ -12,12 +12,15 @@ import pytest
 from dask_sluice.client import connection
 from dask_sluice.client.async_gateway import AsyncGateway
 from dask_sluice.client.auth import NoAuth
+from dask_sluice.server.http.pressure import LONGEST_RETRY_AFTER_S
 from dask_sluice.wire.api import LeaseChange
 from dask_sluice.wire.errors import ServerError, SluiceError
 
 Answer = tuple[int, dict[str, str], dict[str, Any]]
 BROKE_OFF: Answer = (502, {}, {"code": "server_broke_off", "detail": "it ended the connection before it answered"})
 MOMENT: Answer = (503, {"Retry-After": "0"}, {"code": "backend_unavailable", "detail": "in a moment"})
+CROWDED: Answer = (429, {"Retry-After": "0"}, {"code": "overloaded", "detail": "come again"})
+FOREIGN: Answer = (504, {}, {"code": "x", "detail": "a gateway's"})
 DRAINED: Answer = (503, {}, {"code": "draining", "detail": "the server is being drained"})
 FINE: Answer = (200, {}, {"ok": True})
 BREAKS = None
@@ -74,7 +77,7 @@ async def asked(server: Scripted, *script: Any, repeatable: bool = True) -> Any:
         await there.close()
 
 
-@pytest.mark.parametrize("trouble", [BROKE_OFF, MOMENT, BREAKS, (504, {}, {"code": "x", "detail": "a gateway's"})])
+@pytest.mark.parametrize("trouble", [BROKE_OFF, MOMENT, CROWDED, BREAKS, FOREIGN])
 async def test_what_passes_is_tried_again(server: Scripted, trouble: Any) -> None:
     assert await asked(server, trouble, trouble, FINE) == {"ok": True}
     assert len(server.heard) == 3
@@ -84,6 +87,11 @@ async def test_a_connection_that_the_other_side_gives_up_is_not_used_again(serve
     gone = (503, {"Retry-After": "0", "Connection": "close"}, {"code": "server_unavailable", "detail": "gone"})
     assert await asked(server, gone, gone, FINE) == {"ok": True}
     assert server.connections == 3, "each try may lead to another server"
+
+
+@pytest.mark.parametrize("asked_for_s", [1, 7, LONGEST_RETRY_AFTER_S])
+def test_the_time_that_a_server_asks_for_is_waited(asked_for_s: int) -> None:
+    assert asked_for_s <= connection._pause(0, str(asked_for_s)) <= 1.3 * asked_for_s
 
 
 @pytest.mark.parametrize(("trouble", "error"), [(BROKE_OFF, ServerError), (BREAKS, connection.ServerUnreachable)])

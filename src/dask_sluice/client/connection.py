@@ -23,7 +23,8 @@ from .auth import Auth
 
 TRIES = 6
 """With the pauses between them at least six seconds, in which a load balancer may send us to a server that is gone."""
-LONGEST_PAUSE_S = 10.0
+LONGEST_PAUSE_S = 30.0
+"""The longest that a dask-sluice server with too much to do asks for."""
 STREAM_QUIET_S = 60.0
 """A server's stream says at least every 10 s that it is still there."""
 TIMEOUT = httpx.Timeout(30.0, connect=10.0, read=60.0)

@@ -25,7 +25,7 @@ from .clock import Clock
 from .decision import Fact
 from .jobs import LaunchSettings, build_job
 from .model import ClusterRecord
-from .store import Secrets, Store
+from .store import Store
 
 if TYPE_CHECKING:
     from .loop import Loop
@@ -55,7 +55,6 @@ class Errands:
         """Jobs whose submit failed and is to be tried again: nothing is under way."""
         self._removals: set[str] = set()
         self._readings: set[str] = set()
-        self._secrets: dict[str, Secrets] = {}
 
     def submitting(self, cluster: str) -> Iterable[str]:
         """Jobs of the cluster of which more handles may come at any moment."""
@@ -130,7 +129,7 @@ class Errands:
         return True
 
     async def _take_handles(self, record: ClusterRecord, job_id: str) -> None:
-        job = build_job(record, job_id, await self._secrets_of(record.name), self._launch, self._clock.now())
+        job = build_job(record, job_id, await self._store.secrets(record.name), self._launch, self._clock.now())
         steps = cast("AsyncGenerator[Handle, None]", self._backend.submit(job))
         async with aclosing(steps):
             async for handle in steps:
@@ -171,7 +170,6 @@ class Errands:
     def forget(self, name: str) -> None:
         """The cluster has ended."""
         self._submits.pop(name, None)
-        self._secrets.pop(name, None)
 
     async def recover(self) -> None:
         """After a server's death: adopt what is ours and known, remove what nobody asked for."""
@@ -244,11 +242,6 @@ class Errands:
         self._waiting.add(job_id)
         await self._clock.sleep(_delay(failures))
         self._waiting.discard(job_id)
-
-    async def _secrets_of(self, name: str) -> Secrets:
-        if name not in self._secrets:
-            self._secrets[name] = await self._store.secrets(name)
-        return self._secrets[name]
 
     @property
     def _name(self) -> str:

@@ -120,7 +120,8 @@ class Links:
         raises  AuthenticationRequired; an unknown cluster and a wrong token look the same
         """
         try:
-            secrets, record = await self._store.secrets(name), await self._store.cluster(name)
+            secrets = await self._store.secrets(name)
+            record = self._loop.record(name) or await self._store.cluster(name)
         except ClusterNotFound:
             raise AuthenticationRequired("this is not the link token of that cluster") from None
         if record.state.is_final or not hmac.compare_digest(secrets.link_token.encode(), token.encode()):

@@ -1,7 +1,8 @@
 """What happens to every request, before and after the routes. Plain ASGI, so that streams stay streams.
 
 A request gets an id, may not be larger than any real one, may not change anything on behalf of a foreign
-web page, and is answered in any case; what it came to goes to the log in one line.
+web page, waits its turn where many come at once, and is answered in any case; what it came to goes to the log
+in one line.
 """
 
 from __future__ import annotations
@@ -18,16 +19,25 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ...wire.errors import PermissionDenied, RequestTooLarge, ServerError
+from ...wire.errors import Overloaded, PermissionDenied, RequestTooLarge, ServerError
 from ...wire.names import REQUEST_ID_HEADER
 from ..about import about, concerning
 from ..logs import FIELDS
 from .errors import answer
+from .pressure import Callers, Pressure
 
 log = logging.getLogger("dask_sluice.http")
 
 LARGEST_BODY = 1_000_000
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+AT_ONCE = 32
+"""Requests at work at a time. One is at work for a few ms, most of them on one processor: more only share it out."""
+LONGEST_LINE_S = 1.0
+LONGEST_LINE_OF_OLD_CLIENTS_S = 30.0
+"""They know no "come again later": being told so would be the end of what their user was at."""
+_UNCOUNTED = ("/static/", "/api/health", "/metrics", "/api/v2/routes", "/api/v2/access/")
+"""What probes and our proxies ask has to be answered when most is asked."""
+_WAITING = re.compile(r"(/wait|/events)$")
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 SECURITY_HEADERS: Mapping[str, str] = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; form-action 'self'; base-uri 'none'",
@@ -49,6 +59,8 @@ class Edge:
         self.app = app
         self._answered = answered
         self._public_host = urlsplit(public_url).netloc.lower() if public_url else ""
+        self._pressure = Pressure(AT_ONCE)
+        self._callers = Callers()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -79,8 +91,30 @@ class Edge:
             await exchange.refuse(
                 PermissionDenied("this request was sent by another web site", hint="Use the server's own page.")
             )
-        else:
+        elif exchange.scope["path"].startswith(_UNCOUNTED):
             await self.app(exchange.scope, exchange.receive, exchange.send)
+        else:
+            await self._serve_in_turn(exchange, headers)
+
+    async def _serve_in_turn(self, exchange: _Exchange, headers: Headers) -> None:
+        """Where a place is free, or soon will be. What then waits for something to happen keeps no place."""
+        credentials = headers.get("authorization") or headers.get("cookie", "")
+        caller = self._callers.of(credentials, (exchange.scope.get("client") or ("",))[0])
+        try:
+            await self._pressure.enter(caller, exchange.patience_s)
+        except Overloaded as error:
+            await exchange.refuse(error)
+            return
+        held = not exchange.waits
+        if exchange.waits:
+            self._pressure.leave(caller)
+        try:
+            await self.app(exchange.scope, exchange.receive, exchange.send)
+        finally:
+            if held:
+                self._pressure.leave(caller)
+            if user := exchange.scope["state"].get("user"):
+                self._callers.learn(credentials, user)
 
     def _is_foreign(self, headers: Headers) -> bool:
         """Whether a browser sent this for a page that is not ours. Programs send no Origin."""
@@ -120,6 +154,17 @@ class _Exchange:
             return "none"
         names = {str(value): f"{{{name}}}" for name, value in self.scope.get("path_params", {}).items()}
         return "/".join(names.get(part, part) for part in path.split("/"))
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is answered once something has happened, however long that takes."""
+        query = self.scope.get("query_string", b"")
+        return bool(_WAITING.search(self.scope["path"])) or b"wait" in query or b"follow" in query
+
+    @property
+    def patience_s(self) -> float:
+        """How long it may stand in line."""
+        return LONGEST_LINE_OF_OLD_CLIENTS_S if self.scope["path"].startswith("/api/v1/") else LONGEST_LINE_S
 
     async def receive(self) -> Message:
         message = await self._receive()

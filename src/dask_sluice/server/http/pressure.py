@@ -71,25 +71,23 @@ class Crush:
 class Pressure:
     """Places for requests at work, and the line of those who wait for one.
 
-    at_once         requests at work at a time; one caller has at most half of the places
-    longest_line_s  who would wait for longer is sent away
+    at_once  requests at work at a time; one caller has at most half of the places
     """
 
-    def __init__(self, at_once: int, longest_line_s: float, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, at_once: int, now: Callable[[], float] = time.monotonic) -> None:
         self._at_once = at_once
         self._share = max(1, at_once // 2)
-        self._longest_line_s = longest_line_s
         self._pace = Pace(now)
         self._held: Counter[str] = Counter()
         self._line: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()  # whose turn is next comes first
 
-    async def enter(self, caller: str) -> None:
-        """Return with a place, which has to be left again. Raises Overloaded."""
+    async def enter(self, caller: str, patience_s: float) -> None:
+        """Return with a place, which has to be left again. Raises Overloaded where that would take longer."""
         if self.working < self._at_once and self._held[caller] < self._share:
             self._held[caller] += 1
             return
         wait_s = self.ahead(caller) * self._pace.interval_s
-        if wait_s > self._longest_line_s:
+        if wait_s > patience_s:
             raise self._pace.send_away("the server has more requests than it can answer in time", wait_s)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._line.setdefault(caller, deque()).append(turn)

@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 
 NAMES_AT_ONCE = 500
 """In one question: databases bound how many."""
+SECRETS_REMEMBERED = 500
+"""Of the clusters made last (4 kB each): each is asked for its secrets twice in the seconds of its start."""
 
 C = TypeVar("C", bound=Change)
 T = TypeVar("T")
@@ -73,6 +76,9 @@ class Store:
         self._database: Database | None = None
         self._listeners: list[Listener] = []
         self._timers: list[Callable[[float], Any]] = []
+        self._secrets: OrderedDict[str, Secrets] = OrderedDict()
+        self._notes: dict[str, bytes | None] = {}
+        """Only where nobody else writes any."""
 
     def open(self) -> None:
         """Bring the schema up to date and connect; blocking."""
@@ -136,12 +142,15 @@ class Store:
             return change if result[1] else None
 
         try:
-            return await self._write(work, written, durable=True, key=change.record.name)
+            made = await self._write(work, written, durable=True, key=change.record.name)
         except IntegrityError:
             if idempotency is None:
                 raise
             # The same request reached another thread or server at the same time: now its cluster is there.
-            return await self._write(work, written, durable=True, key=change.record.name)
+            made = await self._write(work, written, durable=True, key=change.record.name)
+        if made[1]:
+            self._remember(change.record.name, secret)
+        return made
 
     async def change(
         self, name: str, decide: Callable[[ClusterRecord], C], *, durable: bool, known: ClusterRecord | None = None
@@ -231,11 +240,21 @@ class Store:
 
     async def secrets(self, name: str) -> Secrets:
         """The secrets of a cluster; ClusterNotFound where there is none."""
+        if name in self._secrets:
+            return self._secrets[name]
         query = select(secrets).where(secrets.c.cluster == name)
         row = await self._db.read(lambda connection: connection.execute(query).one_or_none())
         if row is None:
             raise rows.not_found(name)
-        return Secrets(row.link_token, row.ca_certificate, row.ca_key, json.loads(row.variables))
+        secret = Secrets(row.link_token, row.ca_certificate, row.ca_key, json.loads(row.variables))
+        self._remember(name, secret)
+        return secret
+
+    def _remember(self, name: str, secret: Secrets) -> None:
+        """They never change."""
+        self._secrets[name] = secret
+        if len(self._secrets) > SECRETS_REMEMBERED:
+            self._secrets.popitem(last=False)
 
     async def key(self, name: str, fresh: Callable[[], bytes]) -> bytes:
         """The server's own key of this name: the stored one, or a fresh one that is now stored."""
@@ -249,9 +268,14 @@ class Store:
 
     async def note(self, name: str) -> bytes | None:
         """What was noted under this name, for every server on this store."""
+        if name in self._notes:
+            return self._notes[name]
         query = select(keys.c.value).where(keys.c.name == name)
         found = await self._db.read(lambda connection: connection.execute(query).scalar_one_or_none())
-        return None if found is None else bytes(found)
+        value = None if found is None else bytes(found)
+        if not self.replica:
+            self._notes[name] = value
+        return value
 
     async def set_note(self, name: str, value: bytes | None) -> None:
         """Note it; None: forget it."""
@@ -263,7 +287,9 @@ class Store:
             row = rows.upsert(connection.dialect.name, keys).values(name=name, value=value)
             connection.execute(row.on_conflict_do_update(index_elements=["name"], set_={"value": value}))
 
+        self._notes.pop(name, None)
         await self._db.write(work, durable=True)
+        self._notes.pop(name, None)  # it may have been read meanwhile
 
     async def was_asked_before(self, owner: str, key: str) -> bool:
         """Whether a create of this owner with this idempotency key was accepted."""
