@@ -135,7 +135,7 @@ def links(database: str | None, number: int, every_s: float = 15.0) -> list[Figu
             _until(lambda: ask("linked") == number)
             back_s, again = time.perf_counter() - began, ask("dialled") - dialled
     return [
-        Figure("links: memory of one, proxy included", number, each / 1000, "kB", 60),
+        Figure("links: memory of one, proxy included", number, each / 1000, "kB", 60 if number >= 100 else None),
         Figure("links: one core busy, a report each 15 s, proxy included", number, busy, "%", 15),
         Figure("links: all back after a restart", number, back_s, "s", 30),
         Figure("links: made again for each one lost", number, again / number, "", 1.2),
