@@ -6,8 +6,8 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 READY := .venv/.ready
 PYTEST := $(BIN)/python -m pytest
-# Whatever hypothesis tries on the control plane.
-PROPERTIES = $(shell grep -rl --include='test_*.py' '^from hypothesis' tests/server tests/agent)
+# Whatever hypothesis tries on what decides: reconcile, limits, the queue, leases, the ledger, adaptive.
+PROPERTIES = $(shell grep -l '^from hypothesis' tests/server/test_*.py tests/agent/test_*.py)
 
 .PHONY: demo serve test test-kubernetes chaos check bench scale old-clients versions environments image clean help
 
