@@ -15,16 +15,18 @@ from sqlalchemy import URL
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 ACCOUNT = "postgres" if os.geteuid() == 0 else None
 """It refuses to run as root."""
-UNSAFE = "-c fsync=off -c full_page_writes=off -c max_connections=200"
+UNSAFE = "-c fsync=off -c full_page_writes=off"
 
 
 class PostgreSQL:
     """One server; each test gets a database of its own."""
 
-    def __init__(self, address: str = "", port: int = 5432) -> None:
-        """`address`: where it listens besides, for whoever comes; empty: nowhere."""
+    def __init__(self, address: str = "", port: int = 5432, *, durable: bool = False) -> None:
+        """`address`: where it listens besides, for whoever comes; empty: nowhere. `durable`: waits for the disk."""
         self._port = port
-        self._listen = f"-c listen_addresses='{address}' -c port={port}"
+        self._options = (
+            f"-c listen_addresses='{address}' -c port={port} -c max_connections=200 {'' if durable else UNSAFE}"
+        )
         self.directory = Path(tempfile.mkdtemp(prefix="sluice-pg-"))
         if ACCOUNT:
             shutil.chown(self.directory, ACCOUNT, ACCOUNT)
@@ -40,7 +42,7 @@ class PostgreSQL:
             raise
 
     def start(self) -> None:
-        options = f"{UNSAFE} {self._listen} -k {self.directory}"
+        options = f"{self._options} -k {self.directory}"
         self._run("pg_ctl", "start", "-w", "-s", "-l", f"{self.directory}/log", "-o", options)
 
     def kill(self) -> None:
@@ -89,3 +91,8 @@ class PostgreSQL:
             check=False,
         )
         assert done.returncode == 0, done.stdout or (self.directory / "log").read_text()
+
+
+def address(database: URL) -> str:
+    """As settings have it."""
+    return f"postgresql://{database.username}@/{database.database}?host={database.query['host']}"

@@ -31,7 +31,7 @@ def svg(figures: list[dict[str, object]]) -> str:
     """The picture."""
     lines: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     for figure in figures:
-        if figure["name"] in SHOWN:
+        if figure["name"] in SHOWN and figure["database"] == "sqlite":
             number, value = float(str(figure["number"])), float(str(figure["value"]))
             lines[str(figure["name"])].append(_place(number, max(value, 10.0 ** TENS_Y[0])))
     parts = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -18,7 +17,7 @@ def fill(server: Server, count: int) -> list[tuple[str, str]]:
     """Name and link token of `count` running clusters of as many users; the server is stopped after."""
     name = asyncio.run(_one_running(server))
     server.stop()
-    engine = sa.create_engine(server.database or f"sqlite:///{server.directory / 'data' / 'sluice.db'}")
+    engine = _engine(server)
     metadata = sa.MetaData()
     metadata.reflect(engine)
     with engine.begin() as connection:
@@ -54,9 +53,15 @@ async def _one_running(server: Server) -> str:
     return str(view["name"])
 
 
+def _engine(server: Server) -> sa.Engine:
+    if server.database is not None:
+        return sa.create_engine(server.database.replace("postgresql:", "postgresql+psycopg:", 1))
+    return sa.create_engine(f"sqlite:///{server.directory / 'data' / 'sluice.db'}")
+
+
 def count(server: Server, query: str) -> int:
     """A number from the server's database, while it works."""
-    engine = sa.create_engine(server.database or f"sqlite:///{Path(server.directory, 'data', 'sluice.db')}")
+    engine = _engine(server)
     with engine.connect() as connection:
         found = int(connection.execute(sa.text(query)).scalar_one())
     engine.dispose()

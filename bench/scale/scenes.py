@@ -32,6 +32,7 @@ class Figure:
     unit: str
     goal: float | None = None
     more_is_better: bool = False
+    database: str = "sqlite"
 
     @property
     def met(self) -> bool | None:

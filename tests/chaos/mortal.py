@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 
 from dask_sluice.server.backends.fake import Dials, FakeBackend, World
 from dask_sluice.server.backends.fake_agent import Line
@@ -126,18 +125,22 @@ class MortalDatabase(Database):
     def __init__(self, path: Path, life: Life) -> None:
         super().__init__(path)
         self._life = life
-        self._gathered = None  # it would write on a thread
 
-    async def _run(self, executor: ThreadPoolExecutor, engine: Engine, work: Callable[[Connection], T], verb: str) -> T:
+    async def write(self, work: Callable[[Connection], T], *, durable: bool, **_: object) -> T:
         await asyncio.sleep(0)
-        if verb == "write":
-            await self._life.reach("before write")
-            if self._life.disk_full:
-                raise BackendUnavailable("the server cannot write its database: the disk is full", retry_after_s=5)
-        with engine.begin() as connection:
+        await self._life.reach("before write")
+        if self._life.disk_full:
+            raise BackendUnavailable("the server cannot write its database: the disk is full", retry_after_s=5)
+        with (self._durable if durable else self._quick).begin() as connection:
             result = work(connection)
-        if verb == "write":
-            await self._life.reach("after write")
+        await self._life.reach("after write")
+        await asyncio.sleep(0)
+        return result
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        await asyncio.sleep(0)
+        with self._reader.begin() as connection:
+            result = work(connection)
         await asyncio.sleep(0)
         return result
 

@@ -24,7 +24,7 @@ from distributed import Client
 from dask_sluice import Gateway
 from dask_sluice.wire.processes import process_ids, process_stat
 
-from ..postgresql import PostgreSQL
+from ..postgresql import PostgreSQL, address
 from .serving import PATIENCE_S, ServerProcess, created, reached
 
 TOKEN = "a-secret-of-at-least-16-characters"
@@ -174,7 +174,7 @@ async def test_whoever_comes_first_waits_for_the_other(site: Site) -> None:
 
 
 async def test_of_several_servers_the_proxy_asks_one_that_lives(site: Site, postgresql: PostgreSQL) -> None:
-    database = {"url": _address(postgresql)}
+    database = {"url": address(postgresql.new_database())}
     ports = free_port(), free_port()
     servers = [await site.server(f"server-{port}", port, database=database) for port in ports]
     proxies = await site.proxies(*(f"http://127.0.0.1:{port}" for port in ports))
@@ -192,11 +192,6 @@ async def test_of_several_servers_the_proxy_asks_one_that_lives(site: Site, post
 async def _is_routed(client: httpx.AsyncClient, name: str) -> bool:
     answer = await client.get(f"/clusters/{name}/status")
     return answer.json()["code"] in ("no_dashboard", "scheduler_unreachable")
-
-
-def _address(postgresql: PostgreSQL) -> str:
-    url = postgresql.new_database()
-    return f"postgresql://{url.username}@/{url.database}?host={url.query['host']}"
 
 
 async def test_only_a_proxy_is_believed_about_where_a_request_comes_from(site: Site) -> None:

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from ...wire.errors import BackendUnavailable
 from .engines import Location, name_of, open_engines
-from .gathering import Gathered
+from .gathering import Lane, Write
 
 T = TypeVar("T")
 
@@ -30,34 +30,45 @@ HINTS = {
 class Database:
     """One SQLite file, or one database of a PostgreSQL server."""
 
-    def __init__(self, location: Location) -> None:
+    def __init__(self, location: Location, replica: str = "") -> None:
         self._name = name_of(location)
         engines = open_engines(location)
         self._durable, self._quick, self._reader = engines.durable, engines.quick, engines.reader
+        self._shared = engines.shared
         # One thread each: what is written for one key is written in order, and waits for no lock of ours.
-        self._lanes = [ThreadPoolExecutor(1, thread_name_prefix="store-write") for _ in range(engines.writers)]
-        self._gathered = Gathered(self._lanes[0], engines) if engines.gathers else None
+        self._lanes = [Lane(engines, replica) for _ in range(engines.writers)]
         self._reading = ThreadPoolExecutor(engines.readers, thread_name_prefix="store-read")
 
-    async def write(self, work: Callable[[Connection], T], *, durable: bool, key: str = "") -> T:
+    async def write(
+        self,
+        work: Callable[[Connection], T],
+        *,
+        durable: bool,
+        cluster: str = "",
+        owner: str = "",
+        alone: bool = False,
+    ) -> T:
         """Run `work` in one transaction: all of it is written when this returns, or none is.
 
         durable  On disk as well. Otherwise a machine that loses its power may forget it (a killed server does
                  not): right for what can be found out again by looking, and several times as fast.
-        key      What it is about, a cluster's name. Work of one key is done in the order of the calls.
+        cluster  What it is about; the other servers are told. Work for one cluster is done in the order of the calls.
+        owner    Whose that is, if it is known: only then can it share a transaction with what others write.
+        alone    It cannot in any case: `work` takes locks of its own.
         """
-        if self._gathered is None:
-            return await self._run(self._lane(key), self._durable if durable else self._quick, work, "write")
+        alone = self._shared and (alone or bool(cluster and not owner))
+        write = Write(work, durable, owner, cluster, alone)
         try:
-            return await self._gathered.write(work, durable=durable)
+            result: T = await self._lane(cluster).write(write)
         except IntegrityError:
             raise
         except DBAPIError as error:
             raise self._unavailable(error, "write") from error
+        return result
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work` on one consistent state of the database."""
-        return await self._run(self._reading, self._reader, work, "read")
+        return await self._read_on(self._reading, work)
 
     async def read_in_order(
         self, keys: Iterable[str], work: Callable[[Connection, list[str]], T], then: Callable[[T], None]
@@ -65,12 +76,12 @@ class Database:
         """Read for all these keys: each after what was written for it before, with `then` called on the event
         loop before anybody learns that something later was written.
         """
-        by_lane: dict[ThreadPoolExecutor, list[str]] = {}
+        by_lane: dict[Lane, list[str]] = {}
         for key in keys:
             by_lane.setdefault(self._lane(key), []).append(key)
 
-        async def run(lane: ThreadPoolExecutor, theirs: list[str]) -> None:
-            then(await self._run(lane, self._reader, lambda connection: work(connection, theirs), "read"))
+        async def run(lane: Lane, theirs: list[str]) -> None:
+            then(await self._read_on(lane.thread, lambda connection: work(connection, theirs)))
 
         await asyncio.gather(*(run(lane, theirs) for lane, theirs in by_lane.items()))
 
@@ -78,25 +89,23 @@ class Database:
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
-        for executor in (self._reading, *self._lanes):
-            executor.shutdown()
+        for thread in (self._reading, *(lane.thread for lane in self._lanes)):
+            thread.shutdown()
         for engine in (self._reader, self._quick, self._durable):
             engine.dispose()
 
-    def _lane(self, key: str) -> ThreadPoolExecutor:
+    def _lane(self, key: str) -> Lane:
         return self._lanes[hash(key) % len(self._lanes)]
 
-    async def _run(self, executor: ThreadPoolExecutor, engine: Engine, work: Callable[[Connection], T], verb: str) -> T:
+    async def _read_on(self, thread: ThreadPoolExecutor, work: Callable[[Connection], T]) -> T:
         def transaction() -> T:
-            with engine.begin() as connection:
+            with self._reader.begin() as connection:
                 return work(connection)
 
         try:
-            return await asyncio.get_running_loop().run_in_executor(executor, transaction)
-        except IntegrityError:
-            raise
+            return await asyncio.get_running_loop().run_in_executor(thread, transaction)
         except DBAPIError as error:
-            raise self._unavailable(error, verb) from error
+            raise self._unavailable(error, "read") from error
 
     def _unavailable(self, error: DBAPIError, verb: str) -> BackendUnavailable:
         return BackendUnavailable(

@@ -15,7 +15,8 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 Location = Path | URL
 """An SQLite file, or where PostgreSQL is."""
 
-POSTGRESQL_WRITERS = 4
+POSTGRESQL_WRITERS = 2
+"""More would wait for each other, and for the interpreter, longer than for the database."""
 POSTGRESQL_READERS = 4
 TIMEOUTS = "-c statement_timeout=30000 -c idle_in_transaction_session_timeout=10000"
 """In ms. A server that hangs in the middle of a transaction must not hang the others that wait for its rows."""
@@ -30,8 +31,11 @@ class Engines:
     reader: Engine
     writers: int
     readers: int
-    gathers: bool
-    """Whether writes that wait at the same time go into one transaction. Not where others wait for its rows."""
+    shared: bool
+    """Whether other servers write too."""
+    at_once: int
+    """Writes that go into one transaction at most. More would make the first of them wait, and whoever else waits
+    for their rows."""
 
 
 def open_engines(location: Location) -> Engines:
@@ -43,7 +47,8 @@ def open_engines(location: Location) -> Engines:
             _sqlite(location, begin="BEGIN", pragmas=("synchronous=NORMAL",)),
             writers=1,  # SQLite has one writer anyway, and so none ever waits for a lock
             readers=2,
-            gathers=True,  # the disk is waited for once, not once for each
+            shared=False,
+            at_once=100,
         )
     # Not quick: PostgreSQL may crash while we live, and must not know less afterwards than we have acted on.
     writer = _postgresql(location, TIMEOUTS, POSTGRESQL_WRITERS)
@@ -53,7 +58,8 @@ def open_engines(location: Location) -> Engines:
         _postgresql(location, TIMEOUTS, POSTGRESQL_READERS, isolation_level="REPEATABLE READ"),
         writers=POSTGRESQL_WRITERS,
         readers=POSTGRESQL_READERS,
-        gathers=False,
+        shared=True,
+        at_once=20,
     )
 
 

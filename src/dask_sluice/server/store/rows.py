@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Select, Table, bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ...wire.errors import ClusterNotFound
@@ -16,13 +16,12 @@ from ..decision import Change
 from ..ledger import entries
 from ..model import ClusterRecord
 from . import documents, usage
+from .signals import take_turns
 from .tables import clusters, events, workers
-
-OWNER_LOCK = 7_582_484
-"""Of PostgreSQL's advisory locks, those for taking turns at what concerns one owner."""
 
 RECORDS: Select[Any] = select(clusters.c.name, clusters.c.document, clusters.c.holder)
 _ONE = RECORDS.where(clusters.c.name == bindparam("one"))
+_OWNER = select(clusters.c.owner).where(clusters.c.name == bindparam("one"))
 _ONE_TO_CHANGE = _ONE.with_for_update()
 _WORKERS = select(workers.c.cluster, workers.c.document).where(workers.c.kept).order_by(workers.c.number)
 _WORKERS_OF_ONE = _WORKERS.where(workers.c.cluster == bindparam("one"))
@@ -33,7 +32,6 @@ _REPLACE = update(clusters).where(
 )
 _PART = update(workers).where(workers.c.cluster == bindparam("of"), workers.c.number == bindparam("which"))
 _FORGET_WORKER = _PART.values(kept=False)
-_TURN = select(func.pg_advisory_xact_lock(OWNER_LOCK, func.hashtext(bindparam("owner"))))
 
 
 def not_found(name: str) -> ClusterNotFound:
@@ -42,10 +40,13 @@ def not_found(name: str) -> ClusterNotFound:
 
 
 def load(connection: Connection, name: str, *, to_change: bool = False) -> ClusterRecord:
-    """The record. To change it, its row is locked: what is read stays true until the transaction ends.
+    """The record. To change it, it is its owner's turn, and its row is locked: what is read stays true until the
+    transaction ends.
 
     raises  ClusterNotFound
     """
+    if to_change:
+        take_turns(connection, connection.execute(_OWNER, {"one": name}).scalars().all())
     row = connection.execute(_ONE_TO_CHANGE if to_change else _ONE, {"one": name}).one_or_none()
     if row is None:
         raise not_found(name)
@@ -102,15 +103,7 @@ def upsert(dialect: str, table: Table) -> Any:
     return (postgresql if dialect == "postgresql" else sqlite).insert(table)
 
 
-def take_turn(connection: Connection, owner: str) -> None:
-    """Let no other transaction write events of this owner, or count their clusters, until this one ends."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(_TURN, {"owner": owner})
-
-
 def _add_events(connection: Connection, change: Change) -> None:
     rows = [documents.event_row(event, change.record.spec.owner) for event in change.events]
     if rows:
-        # Whoever follows an owner's events remembers the last id: a lower one must not appear after it.
-        take_turn(connection, change.record.spec.owner)
         connection.execute(insert(events), rows)

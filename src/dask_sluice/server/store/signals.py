@@ -1,12 +1,15 @@
-"""How servers that share a PostgreSQL tell each other of changes: NOTIFY with the change, LISTEN beside it."""
+"""How servers that share a PostgreSQL take turns, and tell each other of changes.
+
+NOTIFY is part of the change's transaction; LISTEN has a connection of its own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from sqlalchemy import URL, Connection, func, select
+from sqlalchemy import URL, Connection, text
 
 from ...wire.errors import BackendUnavailable
 from .engines import CONNECT, name_of
@@ -15,14 +18,31 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
 CHANNEL = "dask_sluice"
+OWNER_LOCK = 7_582_484
+"""Of PostgreSQL's advisory locks, those for taking turns at what concerns one owner."""
 LEADER_LOCK = 7_582_485
-"""Of PostgreSQL's advisory locks, the leader's."""
+"""The leader's."""
+_TAKE_TURNS = text(
+    f"SELECT pg_advisory_xact_lock({OWNER_LOCK}, turn) FROM"
+    " (SELECT DISTINCT hashtext(owner) AS turn FROM unnest(CAST(:owners AS text[])) AS owner ORDER BY 1) AS turns"
+)
+_ANNOUNCE = text(f"SELECT pg_notify('{CHANNEL}', payload) FROM unnest(CAST(:payloads AS text[])) AS payload")
 
 
-def announce(connection: Connection, replica: str, cluster: str) -> None:
-    """Tell the other servers of this cluster's change, once the transaction is written. SQLite has no others."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(select(func.pg_notify(CHANNEL, f"{replica} {cluster}")))
+def take_turns(connection: Connection, owners: Sequence[str]) -> None:
+    """Let no other transaction write for these owners, until this one ends. SQLite has one writer anyway.
+
+    Whoever follows an owner's events remembers the last id, so a lower one must not appear after it; and two requests
+    must not both take an owner's last place.
+    """
+    if owners and connection.dialect.name == "postgresql":
+        connection.execute(_TAKE_TURNS, {"owners": list(owners)})
+
+
+def announce(connection: Connection, replica: str, names: Sequence[str]) -> None:
+    """Tell the other servers of these clusters' changes, once the transaction is written. SQLite has no others."""
+    if names and connection.dialect.name == "postgresql":
+        connection.execute(_ANNOUNCE, {"payloads": [f"{replica} {name}" for name in names]})
 
 
 async def hear(url: URL, replica: str) -> AsyncGenerator[str | None]:

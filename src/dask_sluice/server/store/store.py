@@ -30,7 +30,7 @@ from . import documents, rows, schema, usage
 from .database import Database
 from .engines import Location
 from .replicas import Replicas
-from .signals import announce, hear, lead
+from .signals import hear, lead
 from .tables import clusters, events, keys, requests, secrets, workers
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class Store:
     def open(self) -> None:
         """Bring the schema up to date and connect; blocking."""
         schema.prepare(self._location)
-        self._database = Database(self._location)
+        self._database = Database(self._location, self.replica)
 
     @property
     def replicas(self) -> Replicas:
@@ -129,7 +129,6 @@ class Store:
             if most is not None:
                 _check_room(connection, owner, most)
             rows.add(connection, change)
-            announce(connection, self.replica, change.record.name)
             connection.execute(insert(secrets).values(cluster=change.record.name, **secret.row()))
             if idempotency is not None:
                 key, digest = idempotency
@@ -142,12 +141,12 @@ class Store:
             return change if result[1] else None
 
         try:
-            made = await self._write(work, written, durable=True, key=change.record.name)
+            made = await self._write(work, written, durable=True, cluster=change.record.name, owner=owner)
         except IntegrityError:
             if idempotency is None:
                 raise
             # The same request reached another thread or server at the same time: now its cluster is there.
-            made = await self._write(work, written, durable=True, key=change.record.name)
+            made = await self._write(work, written, durable=True, cluster=change.record.name, owner=owner)
         if made[1]:
             self._remember(change.record.name, secret)
         return made
@@ -172,7 +171,6 @@ class Store:
             change = replace(change, record=replace(change.record, version=before.version + 1))
             if not rows.put(connection, before, change):
                 return None
-            announce(connection, self.replica, name)
             return change
 
         def work(connection: Connection) -> tuple[C, bool]:
@@ -190,7 +188,8 @@ class Store:
         def told(result: tuple[C, bool]) -> Change | None:
             return result[0] if result[1] else None
 
-        change, _ = await self._write(work, told, durable=durable, key=name)
+        owner = known.spec.owner if known is not None else ""
+        change, _ = await self._write(work, told, durable=durable, cluster=name, owner=owner)
         return change
 
     async def cluster(self, name: str) -> ClusterRecord:
@@ -328,7 +327,7 @@ class Store:
                 connection.execute(delete(clusters).where(old))
             return list(names)
 
-        return await self._db.write(work, durable=True)
+        return await self._db.write(work, durable=True, alone=True)
 
     async def news(self) -> AsyncGenerator[str | None]:
         """Names of clusters as other servers change them; first None, once nothing is missed any more.
@@ -373,13 +372,19 @@ class Store:
         return self._database
 
     async def _write(
-        self, work: Callable[[Connection], T], written: Callable[[T], Change | None], *, durable: bool, key: str
+        self,
+        work: Callable[[Connection], T],
+        written: Callable[[T], Change | None],
+        *,
+        durable: bool,
+        cluster: str,
+        owner: str,
     ) -> T:
         """Write, then tell the listeners; both happen even if whoever asked has gone away meanwhile."""
 
         async def write_and_tell() -> T:
             began = time.perf_counter()
-            result = await self._db.write(work, durable=durable, key=key)
+            result = await self._db.write(work, durable=durable, cluster=cluster, owner=owner)
             for timer in self._timers:
                 timer(time.perf_counter() - began)
             if change := written(result):
@@ -412,7 +417,6 @@ def _earlier(connection: Connection, owner: str, key: str, digest: str) -> str |
 
 def _check_room(connection: Connection, owner: str, most: Bound) -> None:
     """Counted where it is written, so that two requests at once cannot both take the last place."""
-    rows.take_turn(connection, owner)
     theirs = and_(clusters.c.owner == owner, clusters.c.ended_at.is_(None))
     used = connection.execute(select(func.count()).select_from(clusters).where(theirs)).scalar_one()
     if used >= most.most:
