@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import event
+from sqlalchemy.exc import IntegrityError
 
 from dask_sluice.server.decision import Change
 from dask_sluice.server.model import ClusterRecord, Event, JobRecord, Wanted, WorkerRecord
@@ -19,6 +20,7 @@ from dask_sluice.wire.errors import BackendUnavailable, ClusterNotFound, Idempot
 from dask_sluice.wire.reasons import Reason, ReasonCode
 from dask_sluice.wire.states import ClusterState, WorkerState
 
+from ..postgresql import PostgreSQL
 from .records import record_of
 
 SECRETS = Secrets("token", "certificate", "key")
@@ -123,6 +125,57 @@ async def test_changes_from_many_sides_are_all_kept(store: Store) -> None:
     await asyncio.gather(*(store.change("ada-1", one_more, durable=False) for _ in range(50)))
     record = await store.cluster("ada-1")
     assert (record.wanted.workers, record.version) == (50, 51)
+
+
+async def test_of_many_written_together_those_that_fail_fail_alone(store: Store) -> None:
+    def fail(_: ClusterRecord) -> Change:
+        raise ZeroDivisionError
+
+    await store.create(new("ada-0"), SECRETS)
+    known = await store.cluster("ada-0")
+    names = [f"{owner}-{each}" for each in range(1, 10) for owner in ("ada", "grace")]
+    outcomes = await asyncio.gather(
+        *(store.create(new(name, name.partition("-")[0]), SECRETS) for name in names),
+        store.create(new("ada-0"), SECRETS),
+        store.change("ada-0", fail, durable=True),
+        store.change("ada-0", lambda r: Change(replace(r, wanted=Wanted(3)), (happened("ada-0"),)), durable=False),
+        return_exceptions=True,
+    )
+    assert [type(outcome) for outcome in outcomes if isinstance(outcome, Exception)] == [
+        IntegrityError,
+        ZeroDivisionError,
+    ]
+    assert {record.name for record in await store.clusters()} == {"ada-0", *names}
+    assert ((await store.cluster("ada-0")).wanted.workers, known.version + 1) == (
+        3,
+        (await store.cluster("ada-0")).version,
+    )
+    assert len(await store.events(owner="ada")) == 11
+    assert len(await store.events(owner="grace")) == 9
+
+
+async def test_servers_that_write_for_the_same_owners_never_stand_in_each_others_way(postgresql: PostgreSQL) -> None:
+    url = postgresql.new_database()
+    async with open_store(url) as one, open_store(url) as other:
+        owners = [f"user{each}" for each in range(12)]
+        for owner in owners:
+            await one.create(new(f"{owner}-1", owner), SECRETS)
+        records = [await one.cluster(f"{owner}-1") for owner in owners]
+
+        def one_more(record: ClusterRecord) -> Change:
+            workers = record.wanted.workers + 1
+            return Change(replace(record, wanted=Wanted(workers)), (happened(record.name),))
+
+        # Each server in an order of its own, with a record that may be out of date.
+        await asyncio.gather(
+            *(one.change(record.name, one_more, durable=True, known=record) for _ in range(5) for record in records),
+            *(
+                other.change(record.name, one_more, durable=True, known=record)
+                for _ in range(5)
+                for record in records[::-1]
+            ),
+        )
+        assert [record.wanted.workers for record in await other.clusters()] == [10] * len(owners)
 
 
 async def test_a_worker_that_left_the_record_stays_in_its_history(store: Store) -> None:
