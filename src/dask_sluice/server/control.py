@@ -12,7 +12,6 @@ import json
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, TypeVar
 
 from ..wire.api import Credentials, DrainView, LeaseChange, LeaseRequest, PlanView
@@ -27,7 +26,7 @@ from .certificates import Role, issue, new_authority
 from .changes import Changes
 from .clock import Clock
 from .decision import Change, plain
-from .drain import Drain, draining
+from .drain import Drain
 from .job_logs import JobLogs
 from .ledger import Interval
 from .limits import too_many_clusters
@@ -107,7 +106,6 @@ class Control:
         """The record, and whether it is new (False: the key was used before for the same request)."""
         if self._closed:
             raise BackendUnavailable("the server is shutting down and takes no new clusters", retry_after_s=10)
-        await self._check_drain(caller, idempotency_key)
         resolved = await self._resolve(caller, options, lease)
         spec = resolved.spec
         now = self._clock.now()
@@ -128,7 +126,12 @@ class Control:
         secret = Secrets(secrets.token_urlsafe(32), authority.certificate, authority.key, variables)
         idempotency = (idempotency_key, _digest({**options, "": vars(lease)})) if idempotency_key else None
         most = self._policy.limits.clusters_of(caller.name)
-        admit = None if self._budgets is None else partial(self._budgets.admit, spec)
+
+        def admit(note: Callable[[str], bytes | None]) -> None:
+            self._drain.admit(note)
+            if self._budgets is not None:
+                self._budgets.admit(spec)
+
         return await self._store.create(Change(record, (created,)), secret, idempotency, most=most, admit=admit)
 
     async def clusters(
@@ -277,14 +280,6 @@ class Control:
         """Why there are no new clusters; empty while there are."""
         state = await self._drain.state()
         return state.reason.sentence if state else ""
-
-    async def _check_drain(self, caller: Caller, idempotency_key: str | None) -> None:
-        state = await self._drain.state()
-        if state is None:
-            return
-        # A repeat of a request that was accepted gets its cluster, as always.
-        if idempotency_key is None or not await self._store.was_asked_before(caller.name, idempotency_key):
-            raise draining(state)
 
     async def _resolve(self, caller: Caller, options: Mapping[str, Any], lease: LeaseRequest) -> Resolved:
         name = cluster_name(caller.name, secrets.token_hex(4))

@@ -6,6 +6,7 @@ What was accepted before still starts: its owner was told yes.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from ..wire.errors import Draining
@@ -44,9 +45,16 @@ class Drain:
 
     async def state(self) -> DrainState | None:
         """None: new clusters are welcome. Read each time: another server may have turned it."""
+        return self._state(await self._store.note(NOTE))
+
+    def admit(self, note: Callable[[str], bytes | None]) -> None:
+        """Raises Draining unless new clusters are welcome. `note` reads where the new cluster would be written."""
+        if (state := self._state(note(NOTE))) is not None:
+            raise Draining(state.reason.sentence, hint=state.reason.hint, details={"since": state.since})
+
+    def _state(self, note: bytes | None) -> DrainState | None:
         if self._since is not None:
             return DrainState("the configuration", self._since)
-        note = await self._store.note(NOTE)
         return DrainState(**json.loads(note)) if note else None
 
     async def begin(self, by: str, message: str) -> None:
@@ -57,9 +65,3 @@ class Drain:
 
     async def end(self) -> None:
         await self._store.set_note(NOTE, None)
-
-
-def draining(state: DrainState) -> Draining:
-    """The refusal of a new cluster."""
-    reason = state.reason
-    return Draining(reason.sentence, hint=reason.hint, details={"since": state.since})

@@ -17,7 +17,7 @@ from ..ledger import entries
 from ..model import ClusterRecord
 from . import documents, usage
 from .signals import take_turns
-from .tables import clusters, events, workers
+from .tables import clusters, events, keys, workers
 
 RECORDS: Select[Any] = select(clusters.c.name, clusters.c.document, clusters.c.holder)
 _ONE = RECORDS.where(clusters.c.name == bindparam("one"))
@@ -30,6 +30,7 @@ _REPLACE = update(clusters).where(
     clusters.c.version == bindparam("old_version"),
     clusters.c.holder == bindparam("old_holder"),
 )
+_NOTE = select(keys.c.value).where(keys.c.name == bindparam("one"))
 _PART = update(workers).where(workers.c.cluster == bindparam("of"), workers.c.number == bindparam("which"))
 _FORGET_WORKER = _PART.values(kept=False)
 
@@ -63,6 +64,12 @@ def load_many(connection: Connection, query: Select[Any]) -> list[ClusterRecord]
     for cluster, document in connection.execute(_WORKERS.where(workers.c.cluster.in_(names))) if rows else ():
         theirs[cluster].append(document)
     return [documents.cluster_from(row, theirs[row.name]) for row in rows]
+
+
+def note(connection: Connection, name: str) -> bytes | None:
+    """What was noted under this name."""
+    found = connection.execute(_NOTE, {"one": name}).scalar_one_or_none()
+    return None if found is None else bytes(found)
 
 
 def add(connection: Connection, change: Change) -> None:

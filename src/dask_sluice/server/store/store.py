@@ -14,6 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -77,8 +78,6 @@ class Store:
         self._listeners: list[Listener] = []
         self._timers: list[Callable[[float], Any]] = []
         self._secrets: OrderedDict[str, Secrets] = OrderedDict()
-        self._notes: dict[str, bytes | None] = {}
-        """Only where nobody else writes any."""
 
     def open(self) -> None:
         """Bring the schema up to date and connect; blocking."""
@@ -109,13 +108,13 @@ class Store:
         idempotency: tuple[str, str] | None = None,
         *,
         most: Bound | None = None,
-        admit: Callable[[], None] | None = None,
+        admit: Callable[[Callable[[str], bytes | None]], None] | None = None,
     ) -> tuple[ClusterRecord, bool]:
         """The stored record, and whether it is new.
 
         idempotency  the request's key and a digest of what it asks for
         most         how many clusters the owner may have that have not ended
-        admit        raises where a new cluster may not be; not asked about one that was made before
+        admit        raises where a new cluster may not be, of which notes may tell; not asked about one made before
         raises       IdempotencyConflict where the key was used for another request, LimitExceeded
         """
         owner = change.record.spec.owner
@@ -125,7 +124,7 @@ class Store:
             if idempotency is not None and (name := _earlier(connection, owner, *idempotency)):
                 return rows.load(connection, name), False
             if admit is not None:
-                admit()
+                admit(partial(rows.note, connection))
             if most is not None:
                 _check_room(connection, owner, most)
             rows.add(connection, change)
@@ -267,14 +266,7 @@ class Store:
 
     async def note(self, name: str) -> bytes | None:
         """What was noted under this name, for every server on this store."""
-        if name in self._notes:
-            return self._notes[name]
-        query = select(keys.c.value).where(keys.c.name == name)
-        found = await self._db.read(lambda connection: connection.execute(query).scalar_one_or_none())
-        value = None if found is None else bytes(found)
-        if not self.replica:
-            self._notes[name] = value
-        return value
+        return await self._db.read(lambda connection: rows.note(connection, name))
 
     async def set_note(self, name: str, value: bytes | None) -> None:
         """Note it; None: forget it."""
@@ -286,14 +278,7 @@ class Store:
             row = rows.upsert(connection.dialect.name, keys).values(name=name, value=value)
             connection.execute(row.on_conflict_do_update(index_elements=["name"], set_={"value": value}))
 
-        self._notes.pop(name, None)
         await self._db.write(work, durable=True)
-        self._notes.pop(name, None)  # it may have been read meanwhile
-
-    async def was_asked_before(self, owner: str, key: str) -> bool:
-        """Whether a create of this owner with this idempotency key was accepted."""
-        query = select(requests.c.cluster).where(requests.c.owner == owner, requests.c.key == key)
-        return await self._db.read(lambda connection: connection.execute(query).first()) is not None
 
     async def known(self, names: Sequence[str]) -> set[str]:
         """Those of the names that clusters on record have."""
