@@ -1,15 +1,17 @@
 """The seed notebook's steps, for either client: `python steps.py dask_sluice|dask_gateway URL [ENVIRONMENT]`.
 
 Everything below the import is the same for both. Runs unmodified against dask-gateway's published client, in an
-environment of its own, so it uses only what both have.
+environment of its own, so it uses only what both have. In a notebook of a hub `main("dask_gateway")` is enough: address
+and login are in its environment.
 """
 
 import base64
 import importlib
+import os
 import sys
 import time
 import urllib.request
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urljoin, urlsplit
 
 COLUMN = 36
 
@@ -29,6 +31,8 @@ class Steps:
 def connect(module, url, token):
     """A gateway: ours takes the URL as it was printed, dask-gateway's client the token as a password."""
     client = importlib.import_module(module)
+    if not url:
+        return client.Gateway()
     if module == "dask_sluice":
         return client.Gateway(url)
     return client.Gateway(url.partition("/?")[0], auth=client.BasicAuth(password=token))
@@ -42,10 +46,10 @@ def status_of(link, token):
         return answer.status
 
 
-def main(module, url, environment=""):
-    """The seed notebook's steps, with this client's module."""
+def main(module, url="", environment=""):
+    """The seed notebook's steps, with this client's module; gives where Dask's traffic went."""
     steps = Steps()
-    token = parse_qs(urlsplit(url).query)["token"][0]
+    token = parse_qs(urlsplit(url).query)["token"][0] if url else os.environ["JUPYTERHUB_API_TOKEN"]
     gateway = connect(module, url, token)
     steps.done("import the client, Gateway(address)", repr(gateway))
 
@@ -70,15 +74,18 @@ def main(module, url, environment=""):
     mean = da.random.random((4000, 4000), chunks=(1000, 1000)).mean().compute()
     steps.done("dask.array mean of 16 million", f"{mean:.4f}")
 
-    steps.done("the dashboard answers", f"{status_of(cluster.dashboard_link, token)} {cluster.dashboard_link}")
+    link = urljoin(f"{gateway.address}/", cluster.dashboard_link)  # of a hub's notebook: a path with the hub
+    steps.done("the dashboard answers", f"{status_of(link, token)} {link}")
 
     cluster.adapt(minimum=1, maximum=3)
     total = client.submit(sum, range(1000)).result()
     steps.done("adapt(1, 3), a sum", total)
 
+    way = client.scheduler.address
     client.close()
     cluster.close()
     steps.done("close()")
+    return way
 
 
 if __name__ == "__main__":

@@ -75,8 +75,11 @@ RECIPES = {
     # Where our own client is installed into, as a user would: the oldest Python, the newest and the oldest distributed.
     "user-newest": Recipe("3.10", ("distributed",)),
     "user-2022.4.0": _cluster("3.10", "2022.4.0", "2022-05-10"),
-    # Hubs to stand beside: the newest, and the oldest whose tokens have scopes.
+    # Hubs to stand beside: the newest, those of the years before, and the oldest whose tokens have scopes.
     "hub-newest": _hub("3.12", "jupyterhub>=6", "jupyterhub-idle-culler"),
+    "hub-5": _hub("3.12", "jupyterhub==5.*", day="2026-05-01"),
+    "hub-4": _hub("3.11", "jupyterhub==4.*", day="2026-05-01"),
+    "hub-3": _hub("3.11", "jupyterhub==3.*", "sqlalchemy<2", day="2026-05-01"),
     "hub-2": _hub("3.10", "jupyterhub==2.3.1", "sqlalchemy<2", day="2026-05-01"),
     # What the benches measure beside us: everything of dask-gateway, with the Python and distributed that we use.
     "stock": Recipe(

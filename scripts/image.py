@@ -17,6 +17,11 @@ ROOT = Path(__file__).resolve().parent.parent
 WHEELS = ROOT / "dist" / "wheels"
 EXTRAS = "server,postgresql,kubernetes"
 PYTHON, PLATFORMS = "3.11", ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
+FOR_THE_IMAGE = (
+    *("--disable-pip-version-check", "--only-binary", ":all:", "--python-version", PYTHON, "--implementation", "cp"),
+    *(option for machine in PLATFORMS for option in ("--platform", f"{machine}_{os.uname().machine}")),
+)
+"""Of pip: wheels that fit the image, whatever this machine has."""
 
 
 def main() -> None:
@@ -35,25 +40,29 @@ def fill_wheels() -> None:
     """Our own wheel and all that it needs, nothing else, in dist/wheels."""
     shutil.rmtree(WHEELS, ignore_errors=True)
     WHEELS.mkdir(parents=True)
-    environment = {**os.environ, "SOURCE_DATE_EPOCH": "0"}
-    uv = Path(sys.executable).with_name("uv")
-    _run(str(uv), "build", "--quiet", "--wheel", "--out-dir", str(WHEELS), str(ROOT), environment=environment)
-    (WHEELS / ".gitignore").unlink(missing_ok=True)
-    (ours,) = WHEELS.glob("dask_sluice-*.whl")
-    places = [option for machine in PLATFORMS for option in ("--platform", f"{machine}_{os.uname().machine}")]
+    ours = build_wheel(WHEELS)
     _run(
-        *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--dest", str(WHEELS)),
-        *("--only-binary", ":all:", "--python-version", PYTHON, "--implementation", "cp", *places),
+        *(sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(WHEELS), *FOR_THE_IMAGE),
         *("--constraint", str(ROOT / "requirements" / "dev.lock"), f"{ours}[{EXTRAS}]"),
     )
     (WHEELS / "requirements.txt").write_text(f"dask-sluice[{EXTRAS}]\n")
 
 
+def build_wheel(folder: Path) -> Path:
+    """Our own wheel, the only one of ours in the folder."""
+    for old in folder.glob("dask_sluice-*.whl"):
+        old.unlink()
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": "0"}
+    uv = Path(sys.executable).with_name("uv")
+    _run(str(uv), "build", "--quiet", "--wheel", "--out-dir", str(folder), str(ROOT), environment=environment)
+    (folder / ".gitignore").unlink(missing_ok=True)
+    (ours,) = folder.glob("dask_sluice-*.whl")
+    return ours
+
+
 def build(base: str, tag: str, archive: Path | None) -> None:
     """The image in buildah's storage and, if asked, in an archive."""
-    environment = dict(os.environ)
-    if os.geteuid() == 0:  # without a user namespace and overlayfs, as in a container, these two work
-        environment = {"STORAGE_DRIVER": "vfs", "BUILDAH_ISOLATION": "chroot"} | environment
+    environment = surroundings()
     _run(
         "buildah",
         "build",
@@ -70,6 +79,13 @@ def build(base: str, tag: str, archive: Path | None) -> None:
     if archive is not None:
         archive.unlink(missing_ok=True)
         _run("buildah", "push", "--quiet", tag, f"docker-archive:{archive}:{tag}", environment=environment)
+
+
+def surroundings() -> dict[str, str]:
+    """Buildah's environment."""
+    if os.geteuid() == 0:  # without a user namespace and overlayfs, as in a container, these two work
+        return {"STORAGE_DRIVER": "vfs", "BUILDAH_ISOLATION": "chroot"} | os.environ
+    return dict(os.environ)
 
 
 def _run(*command: str, environment: dict[str, str] | None = None) -> None:

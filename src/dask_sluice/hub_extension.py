@@ -68,12 +68,15 @@ def configure(
     url = url.rstrip("/")
     service = _register(c, url, service_name, api_token, command)
     _grant(c, service_name, list(groups))
-    if not address and not _on_kubernetes() and _value(c.JupyterHub, "ssl_cert", ""):
-        raise Wrong("the hub speaks https: pass address=..., the server's address for notebooks, in full")
+    if not address:
+        _must_know_its_name(c)
     given = _notebook_environment(service_name, address, dask_address, image)
     given.update(_passed_on(variables, variables_option))
     given.update(environment or {})
     _add_environment(c, given)
+    if _on_kubernetes():
+        # By which the chart's network policies let notebooks reach the hub's proxy, where a site lets only some.
+        c.KubeSpawner.extra_labels.update({"hub.jupyter.org/network-access-proxy-http": "true"})
     if tell_ends:
         _tell_ends(c, url, service)
 
@@ -170,12 +173,32 @@ def _prefix(service: str) -> str:
     return f"{_hub().base_url}services/{service}"
 
 
+def _must_know_its_name(c: Any) -> None:
+    """A certificate is for a name, which nothing but the configuration can tell.
+
+    raises  Wrong
+    """
+    if not _on_kubernetes():
+        if _value(c.JupyterHub, "ssl_cert", ""):
+            raise Wrong("the hub speaks https: pass address=..., the server's address for notebooks, in full")
+    elif _proxy_is_https() and not _chart("proxy.https.hosts"):
+        raise Wrong(
+            "the hub's proxy speaks https (proxy.https.type), and proxy.https.hosts does not name it: put the name that "
+            "its certificate is for there, or the server's address for notebooks, in full, into custom.dask-sluice.address"
+        )
+
+
 def _origin_for_notebooks() -> str:
     """Scheme, host and port of the hub's proxy, for notebooks."""
     if _on_kubernetes():
-        # With https at the hub's own proxy, plain http is spoken at `proxy-http`, inside the cluster only.
-        name = "PROXY_HTTP" if "PROXY_HTTP_SERVICE_HOST" in os.environ else "PROXY_PUBLIC"
-        host, port = os.environ[f"{name}_SERVICE_HOST"], os.environ[f"{name}_SERVICE_PORT"]
+        if _proxy_is_https():
+            return f"https://{_chart('proxy.https.hosts')[0]}"
+        # Where something before the proxy speaks https, plain http is spoken behind it: at a Service of its own with
+        # letsencrypt, else at the port named `http`, which then is not the first one.
+        host, port = _service("proxy-http", "HOST"), _service("proxy-http", "PORT")
+        if not host:
+            host = _service("proxy-public", "HOST")
+            port = _service("proxy-public", "PORT_HTTP") or _service("proxy-public", "PORT")
         return f"http://{f'[{host}]' if ':' in host else host}:{port}"
     bound = urlsplit(_hub().bind_url)
     host = "127.0.0.1" if bound.hostname in (None, "", "*", "0.0.0.0", "::") else bound.hostname
@@ -279,21 +302,47 @@ def _spawners(c: Any, setting: str = "") -> list[Any]:
     return [c.Spawner, *(c[name] for name in sorted(names))]
 
 
+# -- the JupyterHub chart
+
+
 def _on_kubernetes() -> bool:
     """Whether this is the hub of the JupyterHub chart."""
-    return "PROXY_PUBLIC_SERVICE_HOST" in os.environ and "HUB_SERVICE_HOST" in os.environ
+    return bool(_service("proxy-public", "HOST") and _service("hub", "HOST"))
+
+
+def _service(name: str, what: str) -> str:
+    """What Kubernetes says of one of the chart's Services in the environment; empty where there is none."""
+    try:
+        from z2jh import get_name  # the chart's own module, in its hub's image
+
+        name = get_name(name)  # a site may have given it another one
+    except ImportError:
+        pass
+    return os.environ.get(f"{name}_SERVICE_{what}".upper().replace("-", "_"), "")
+
+
+def _chart(key: str, default: Any = None) -> Any:
+    """One of the chart's values; the default where this is not its hub."""
+    try:
+        from z2jh import get_config
+    except ImportError:
+        return default
+    return get_config(key, default)
+
+
+def _proxy_is_https() -> bool:
+    """Whether the hub's proxy itself has a certificate: then it speaks nothing else."""
+    return bool(_chart("proxy.https.enabled")) and _chart("proxy.https.type") in ("manual", "secret")
 
 
 def _arguments() -> dict[str, Any]:
     """What to do where this file is itself a part of the configuration."""
-    try:
-        from z2jh import get_config  # the chart's own module, in its hub's image
-    except ImportError:
+    given = _chart("custom.dask-sluice", {} if _on_kubernetes() else None)
+    if given is None:
         url = os.environ.get("DASK_SLUICE_HUB_URL")
         if not url:
-            raise Wrong("DASK_SLUICE_HUB_URL must be the address at which the hub reaches dask-sluice") from None
+            raise Wrong("DASK_SLUICE_HUB_URL must be the address at which the hub reaches dask-sluice")
         return {"url": url, "api_token": os.environ.get("DASK_SLUICE_HUB_TOKEN", "")}
-    given = get_config("custom.dask-sluice", {})
     known = inspect.signature(configure).parameters
     for name in given:
         if name not in known or name == "c":

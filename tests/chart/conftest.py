@@ -8,9 +8,7 @@ import pytest
 
 from ..conftest import not_here
 from ..kubernetes.kube import Kube, NotThere
-from .release import Release, image_there
-
-RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+from .release import RESTRICTED, Release, image_there
 
 
 @pytest.fixture(scope="session")

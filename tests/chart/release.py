@@ -25,6 +25,8 @@ NAME = "sluice-dask-sluice"
 GIVEN_IMAGE = os.environ.get("SLUICE_IMAGE", "")
 BASE = "registry.test/python:3.11"
 INSTALL_S = 240
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+"""Label of namespaces."""
 SMALL = {"cores": 1, "memory": "1 GiB", "cores_request": 0.02, "memory_request": "64 MiB"}
 LITTLE = {"requests": {"cpu": "10m", "memory": "64Mi"}}
 
@@ -39,10 +41,8 @@ def image_there(kube: Kube) -> str:
     place = kit()
     if kube.directory is None or place is None:
         raise NotThere("SLUICE_IMAGE names no image for the cluster of KUBECONFIG; `make image` builds one")
-    tag = f"registry.test/dask-sluice:{_fingerprint()}"
-    socket = str(kube.directory / "run" / "containerd.sock")
-    listed = subprocess.run(["ctr", "-a", socket, "-n", "k8s.io", "images", "ls", "-q"], capture_output=True, text=True)
-    if tag not in listed.stdout.split():
+    tag = f"registry.test/dask-sluice:{fingerprint()}"
+    if tag not in in_cluster(kube):
         with tempfile.TemporaryDirectory() as folder:
             archive = Path(folder) / "image.tar"
             command = [sys.executable, str(ROOT / "scripts" / "image.py"), "--base", BASE, "--tag", tag]
@@ -52,7 +52,16 @@ def image_there(kube: Kube) -> str:
     return tag
 
 
-def _fingerprint() -> str:
+def in_cluster(kube: Kube) -> list[str]:
+    """Names of images that the kit's cluster has."""
+    assert kube.directory is not None
+    socket = str(kube.directory / "run" / "containerd.sock")
+    listed = subprocess.run(["ctr", "-a", socket, "-n", "k8s.io", "images", "ls", "-q"], capture_output=True, text=True)
+    return listed.stdout.split()
+
+
+def fingerprint() -> str:
+    """Of our source and of how its image is made."""
     digest = hashlib.sha256()
     files = [*sorted((ROOT / "src").rglob("*")), ROOT / "Dockerfile", ROOT / "pyproject.toml", Path(image.__file__)]
     for path in files:
@@ -61,13 +70,63 @@ def _fingerprint() -> str:
     return digest.hexdigest()[:16]
 
 
-class Release:
-    """One release, in a namespace of its own."""
+class HelmRelease:
+    """One release of a chart, in a namespace."""
 
-    def __init__(self, kube: Kube, namespace: str, image_name: str) -> None:
-        self.kube, self.namespace = kube, namespace
+    def __init__(self, kube: Kube, namespace: str, name: str, chart: Path) -> None:
+        self.kube, self.namespace, self.name, self.chart = kube, namespace, name, chart
+        self.values: dict[str, Any] = {}
+        self.files: dict[str, Path] = {}
+        """Values that are the text of a file, as `--set-file` has them."""
+
+    def install(self) -> None:
+        """Install or upgrade; return once everything is ready."""
+        self._helm("upgrade", "--install", self.name, *self._given(), "--wait", "--timeout", f"{INSTALL_S}s")
+
+    def upgrade_fails(self) -> str:
+        """What helm says when it refuses."""
+        return self._helm("upgrade", self.name, *self._given(), "--wait", "--timeout", f"{INSTALL_S}s", fails=True)
+
+    def test(self) -> str:
+        """What `helm test` prints."""
+        return self._helm("test", self.name, "--logs", "--timeout", f"{INSTALL_S}s")
+
+    def uninstall(self) -> None:
+        self._helm("uninstall", self.name, "--wait", "--timeout", f"{INSTALL_S}s")
+
+    def _given(self) -> list[str]:
+        return [str(self.chart), "-f", "-", *(f"--set-file={key}={path}" for key, path in self.files.items())]
+
+    def _helm(self, *arguments: str, fails: bool = False) -> str:
+        command = [helm(), *arguments, "-n", self.namespace, "--kubeconfig", str(self.kube.kubeconfig)]
+        given = yaml.safe_dump(self.values) if "-f" in arguments else ""
+        done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=INSTALL_S + 60)
+        assert (done.returncode != 0) is fails, done.stdout + done.stderr + self.story()
+        return done.stdout + done.stderr
+
+    def story(self) -> str:
+        """What there is and what it says, for whoever looks into a failure."""
+        lines = [self.kube.run("-n", self.namespace, "get", "pods", "-o", "wide", check=False)]
+        for selector in self.speakers:
+            lines.append(self.kube.run("-n", self.namespace, "logs", "-l", selector, "--tail=40", check=False))
+        return "\n".join(lines)
+
+    speakers: Sequence[str] = ()
+    """Labels of pods whose logs tell the story."""
+
+
+class Release(HelmRelease):
+    """Ours, with small pods."""
+
+    speakers = (
+        "app.kubernetes.io/name=dask-sluice,app.kubernetes.io/component=server",
+        "app.kubernetes.io/name=dask-sluice,app.kubernetes.io/component=proxy",
+    )
+
+    def __init__(self, kube: Kube, namespace: str, image_name: str, *, name: str = "sluice") -> None:
+        super().__init__(kube, namespace, name, CHART)
         repository, _, tag = image_name.rpartition(":")
-        self.values: dict[str, Any] = {
+        self.values = {
             "image": {"repository": repository, "tag": tag},
             "config": {
                 "backend": {"kubernetes": {"image": DASK_IMAGE}},
@@ -81,37 +140,6 @@ class Release:
             "check": {"resources": LITTLE},
             "tests": {"resources": LITTLE},
         }
-
-    def install(self) -> None:
-        """Install or upgrade; return once everything is ready."""
-        self._helm("upgrade", "--install", "sluice", str(CHART), "-f", "-", "--wait", "--timeout", f"{INSTALL_S}s")
-
-    def upgrade_fails(self) -> str:
-        """What helm says when it refuses."""
-        arguments = ("upgrade", "sluice", str(CHART), "-f", "-", "--wait", "--timeout", f"{INSTALL_S}s")
-        return self._helm(*arguments, fails=True)
-
-    def test(self) -> str:
-        """What `helm test` prints."""
-        return self._helm("test", "sluice", "--logs", "--timeout", f"{INSTALL_S}s")
-
-    def uninstall(self) -> None:
-        self._helm("uninstall", "sluice", "--wait", "--timeout", f"{INSTALL_S}s")
-
-    def _helm(self, *arguments: str, fails: bool = False) -> str:
-        command = [helm(), *arguments, "-n", self.namespace, "--kubeconfig", str(self.kube.kubeconfig)]
-        given = yaml.safe_dump(self.values) if "-f" in arguments else ""
-        done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=INSTALL_S + 60)
-        assert (done.returncode != 0) is fails, done.stdout + done.stderr + self.story()
-        return done.stdout + done.stderr
-
-    def story(self) -> str:
-        """What there is and what it says, for whoever looks into a failure."""
-        lines = [self.kube.run("-n", self.namespace, "get", "pods", "-o", "wide", check=False)]
-        for component in ("server", "proxy"):
-            selector = f"app.kubernetes.io/name=dask-sluice,app.kubernetes.io/component={component}"
-            lines.append(self.kube.run("-n", self.namespace, "logs", "-l", selector, "--tail=20", check=False))
-        return "\n".join(lines)
 
     @property
     def address(self) -> str:

@@ -7,15 +7,15 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import httpx
 
 from ..live import PATIENCE_S, until
+from .api import HubApi
 
 ROOT = Path(__file__).resolve().parents[2]
 DRIVER = "token-of-the-driver"
@@ -58,7 +58,7 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-class LiveHub:
+class LiveHub(HubApi):
     """A hub process with its proxy.
 
     python      interpreter of the environment that it is installed in
@@ -70,8 +70,7 @@ class LiveHub:
         self._bin = python.parent
         public, self.hub_port, proxy, self.server_port = free_ports(4)
         self.origin = f"{scheme}://127.0.0.1:{public}"
-        self.address = f"{self.origin}{base_url}"
-        self.api_url = f"http://127.0.0.1:{self.hub_port}{base_url}/hub/api"
+        super().__init__(f"{self.origin}{base_url}", f"http://127.0.0.1:{self.hub_port}{base_url}/hub/api", DRIVER)
         self.server_url = f"http://127.0.0.1:{self.server_port}"
         self.prefix = f"{base_url}/services/dask-gateway"
         self.gateway = f"{self.origin}{self.prefix}"
@@ -93,6 +92,9 @@ class LiveHub:
     @property
     def log(self) -> str:
         return (self.directory / "hub.log").read_text()
+
+    def story(self) -> str:
+        return self.log[-3000:]
 
     def start(self) -> None:
         """Return when it answers."""
@@ -137,36 +139,6 @@ class LiveHub:
         assert self._process is not None
         self._process.kill()
         self._process.wait(PATIENCE_S)
-
-    def api(self, method: str, path: str, token: str = DRIVER, **options: Any) -> Any:
-        """An answer of the hub's API."""
-        answer = httpx.request(
-            method, self.api_url + path, headers={"Authorization": f"token {token}"}, timeout=30, **options
-        )
-        answer.raise_for_status()
-        return answer.json() if answer.content else None
-
-    def add_user(self, name: str) -> None:
-        self.api("POST", f"/users/{name}")
-
-    def token(self, user: str, *scopes: str) -> str:
-        """A new token of this user, with these scopes or all that the user has."""
-        body = {"scopes": list(scopes)} if scopes else {}
-        return str(self.api("POST", f"/users/{user}/tokens", json=body)["token"])
-
-    def start_server(self, user: str, name: str = "", options: Mapping[str, Any] | None = None) -> None:
-        """Return when the user's notebook server runs."""
-        path = f"/users/{user}/servers/{name}" if name else f"/users/{user}/server"
-        self.api("POST", path, json=options or {})
-        until(lambda: self.server_of(user, name).get("ready"), f"the server of {user} is ready:\n{self.log[-3000:]}")
-
-    def stop_server(self, user: str, name: str = "") -> None:
-        """Return when it has ended."""
-        self.api("DELETE", f"/users/{user}/servers/{name}" if name else f"/users/{user}/server")
-        until(lambda: not self.server_of(user, name), f"the server of {user} has ended")
-
-    def server_of(self, user: str, name: str = "") -> dict[str, Any]:
-        return dict(self.api("GET", f"/users/{user}")["servers"].get(name, {}))
 
 
 def wait_a_little(seconds: float) -> None:
