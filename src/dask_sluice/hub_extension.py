@@ -70,7 +70,7 @@ def configure(
     _grant(c, service_name, list(groups))
     if not address:
         _must_know_its_name(c)
-    given = _notebook_environment(service_name, address, dask_address, image)
+    given = _notebook_environment(c, service_name, address, dask_address, image)
     given.update(_passed_on(variables, variables_option))
     given.update(environment or {})
     _add_environment(c, given)
@@ -142,20 +142,44 @@ def _add_scope(c: Any, name: str, scope: str) -> None:
 # -- notebooks
 
 
-def _notebook_environment(service: str, address: str, dask_address: str, image: bool | None) -> dict[str, Any]:
-    """What depends on the hub is found out when a server starts: only then all of its configuration has been read."""
+class _AsItStands(str):
+    """Text that KubeSpawner leaves alone: it fills in the braces of variables, ours are for the notebook.
 
-    def where(spawner: Any) -> str:
+    A function is no way out: KubeSpawner 5 and 6 take it for the value.
+    """
+
+    def format(self, *_: Any, **__: Any) -> str:
+        return str(self)
+
+
+def _notebook_environment(c: Any, service: str, address: str, dask_address: str, image: bool | None) -> dict[str, Any]:
+    """Where all depends on the hub, but for the chart's, it is found out when a server starts: when all of the hub's
+    configuration has been read."""
+
+    def its_address(spawner: Any) -> str:
         return address or _origin_for_notebooks() + _prefix(service)
 
+    def its_path(spawner: Any) -> str:
+        return _prefix(service)
+
+    def its_image(spawner: Any) -> str:
+        return str(spawner.image)  # of this very notebook, whatever was chosen in a profile
+
+    where: Any = its_address
+    path: Any = its_path
+    which: Any = its_image
+    if _on_kubernetes():
+        base = _value(c.JupyterHub, "base_url", "/").strip("/")
+        path = _AsItStands(f"{f'/{base}' if base else ''}/services/{service}")
+        where = _AsItStands(address or _origin_for_notebooks() + path)
+        which = _AsItStands("{JUPYTER_IMAGE_SPEC}")
     given: dict[str, Any] = {}
     for section in ("DASK_SLUICE", "DASK_GATEWAY"):
         given[f"{section}__ADDRESS"] = where
-        given[f"{section}__PUBLIC_ADDRESS"] = lambda spawner: _prefix(service)
+        given[f"{section}__PUBLIC_ADDRESS"] = path
         given[f"{section}__AUTH__TYPE"] = "jupyterhub"
         if image if image is not None else _on_kubernetes():
-            # What the spawner uses for this very notebook, whatever was chosen in a profile.
-            given[f"{section}__CLUSTER__OPTIONS__IMAGE"] = lambda spawner: spawner.image
+            given[f"{section}__CLUSTER__OPTIONS__IMAGE"] = which
     if dask_address:
         given["DASK_GATEWAY__PROXY_ADDRESS"] = f"gateway://{dask_address}"
     return given
@@ -183,8 +207,8 @@ def _must_know_its_name(c: Any) -> None:
             raise Wrong("the hub speaks https: pass address=..., the server's address for notebooks, in full")
     elif _proxy_is_https() and not _chart("proxy.https.hosts"):
         raise Wrong(
-            "the hub's proxy speaks https (proxy.https.type), and proxy.https.hosts does not name it: put the name that "
-            "its certificate is for there, or the server's address for notebooks, in full, into custom.dask-sluice.address"
+            "the hub's proxy speaks https (proxy.https.type), and proxy.https.hosts does not name it: put the name of its "
+            "certificate there, or the server's address for notebooks, in full, into custom.dask-sluice.address"
         )
 
 
@@ -210,7 +234,7 @@ def _passed_on(variables: Mapping[str, str] | Sequence[str], option: str) -> dic
     if not variables:
         return {}
     pairs = dict(variables) if isinstance(variables, Mapping) else {name: f"{{{name}}}" for name in variables}
-    return {f"DASK_SLUICE__CLUSTER__OPTIONS__{option.upper()}": json.dumps(pairs)}
+    return {f"DASK_SLUICE__CLUSTER__OPTIONS__{option.upper()}": _AsItStands(json.dumps(pairs))}
 
 
 def _add_environment(c: Any, given: Mapping[str, Any]) -> None:

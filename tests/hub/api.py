@@ -33,7 +33,7 @@ class HubApi:
         answer = httpx.request(
             method, self.api_url + path, headers=headers, timeout=30, verify=self.verify, trust_env=False, **options
         )
-        answer.raise_for_status()
+        assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}\n{self.story()}"
         return answer.json() if answer.content else None
 
     def add_user(self, name: str) -> None:

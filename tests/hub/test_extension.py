@@ -95,6 +95,7 @@ c.KubeSpawner.environment = {"DASK_GATEWAY__ADDRESS": "https://elsewhere", "SITE
 done = []
 c.KubeSpawner.post_stop_hook = lambda spawner: done.append("the site's own")
 c.Spawner.server_token_scopes = ["users:activity!user"]
+c.JupyterHub.base_url = "/jupyter/"
 configure(c, url="http://sluice.dask:8000/", groups=["lab"])
 """
     tell = "[c.JupyterHub.services, c.JupyterHub.load_roles, environment(c.KubeSpawner), c.Spawner.server_token_scopes]"
@@ -107,18 +108,70 @@ configure(c, url="http://sluice.dask:8000/", groups=["lab"])
     assert by_name["server"]["scopes"] == ["users:activity!user", SCOPE]
     assert environment["DASK_GATEWAY__ADDRESS"] == "https://elsewhere"
     assert environment["DASK_SLUICE__ADDRESS"] == "http://10.0.0.2:80/jupyter/services/dask-gateway"
-    assert environment["DASK_SLUICE__CLUSTER__OPTIONS__IMAGE"] == "registry.example.org/lab:1"
+    assert environment["DASK_SLUICE__CLUSTER__OPTIONS__IMAGE"] == "{JUPYTER_IMAGE_SPEC}", "our client fills it in"
     assert environment["SITE"] == "1"
     assert scopes == ["users:activity!user", SCOPE]
 
 
-def test_with_https_at_the_charts_proxy_notebooks_speak_http_behind_it(hub_python: Path) -> None:
+ADDRESS = "environment({'environment': c.KubeSpawner.environment.to_dict()['update']})['DASK_SLUICE__ADDRESS']"
+# The chart's own module, as far as it is asked.
+CHART = """
+import sys, types
+values, names = {values!r}, {names!r}
+def get_config(key, default=None):
+    value = values
+    for level in key.split("."):
+        value = value.get(level, {{}})
+    return value or default
+sys.modules["z2jh"] = types.SimpleNamespace(get_config=get_config, get_name=lambda name: names.get(name, name))
+"""
+
+
+@pytest.mark.parametrize(
+    ("services", "address"),
+    [
+        ({"PROXY_HTTP_SERVICE_HOST": "fd00::3", "PROXY_HTTP_SERVICE_PORT": "8000"}, "http://[fd00::3]:8000"),
+        ({"PROXY_PUBLIC_SERVICE_PORT": "443", "PROXY_PUBLIC_SERVICE_PORT_HTTP": "80"}, "http://10.0.0.2:80"),
+    ],
+)
+def test_with_https_before_the_charts_proxy_notebooks_speak_http_behind_it(
+    hub_python: Path, services: dict[str, str], address: str
+) -> None:
     code = "configure(c, url='http://sluice:8000', api_token='12345678')"
-    tell = "environment({'environment': c.KubeSpawner.environment.to_dict()['update']})['DASK_SLUICE__ADDRESS']"
-    proxy = {"PROXY_HTTP_SERVICE_HOST": "fd00::3", "PROXY_HTTP_SERVICE_PORT": "8000"}
-    assert configured(hub_python, code, tell, **KUBERNETES, **proxy) == (
-        "http://[fd00::3]:8000/jupyter/services/dask-gateway"
-    )
+    told = configured(hub_python, code, ADDRESS, **{**KUBERNETES, **services})
+    assert told == f"{address}/services/dask-gateway"
+
+
+def test_a_chart_whose_proxy_speaks_https_itself_must_say_by_which_name(hub_python: Path) -> None:
+    https = {"enabled": True, "type": "manual", "hosts": ["hub.example.org"]}
+    call = "configure(c, url='http://sluice:8000', api_token='12345678')"
+    code = CHART.format(values={"proxy": {"https": https}}, names={}) + call
+    assert configured(hub_python, code, ADDRESS, **KUBERNETES) == "https://hub.example.org/services/dask-gateway"
+    nameless = CHART.format(values={"proxy": {"https": {**https, "hosts": []}}}, names={})
+    code = f"{nameless}try:\n    {call}\nexcept Wrong as error:\n    said = str(error)"
+    assert "proxy.https.hosts does not name it" in configured(hub_python, code, "said", **KUBERNETES)
+
+
+def test_services_of_the_chart_may_have_other_names(hub_python: Path) -> None:
+    names = {"hub": "lab-hub", "proxy-public": "lab-proxy-public"}
+    code = CHART.format(values={}, names=names) + "configure(c, url='http://sluice:8000', api_token='12345678')"
+    environ = {f"LAB_{name}": value for name, value in KUBERNETES.items()}
+    assert configured(hub_python, code, ADDRESS, **environ) == "http://10.0.0.2:80/services/dask-gateway"
+
+
+@pytest.mark.parametrize("version", ["as 4 does", "as 5 and 6 do", "as 7 does"])
+def test_kubespawner_of_every_age_gives_notebooks_what_was_meant(hub_python: Path, version: str) -> None:
+    code = f"""
+configure(c, url="http://sluice:8000", api_token="12345678", variables=["SCRATCH_BUCKET"])
+given = c.KubeSpawner.environment.to_dict()["update"]
+called = {{name: value(Spawner()) if callable(value) else value for name, value in given.items()}}
+filled = {{name: value.format(username="ada") for name, value in given.items() if isinstance(value, str)}}
+told = {{"as 4 does": called, "as 5 and 6 do": {{**given, **filled}}, "as 7 does": {{**called, **filled}}}}[{version!r}]
+"""
+    told = configured(hub_python, code, "told", **KUBERNETES)
+    assert told["DASK_SLUICE__CLUSTER__OPTIONS__VARIABLES"] == '{"SCRATCH_BUCKET": "{SCRATCH_BUCKET}"}'
+    assert told["DASK_GATEWAY__CLUSTER__OPTIONS__IMAGE"] == "{JUPYTER_IMAGE_SPEC}"
+    assert told["DASK_GATEWAY__ADDRESS"] == "http://10.0.0.2:80/services/dask-gateway"
 
 
 def test_a_hook_that_is_there_runs_first_and_a_server_that_is_away_breaks_nothing(hub_python: Path) -> None:

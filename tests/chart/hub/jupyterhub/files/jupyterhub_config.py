@@ -39,6 +39,7 @@ for kind in ("cpu", "memory"):
     for bound in ("guarantee", "limit"):
         trait = f"{kind.removesuffix('ory')}_{bound}"
         setattr(c.KubeSpawner, trait, get_config(f"singleuser.{kind}.{bound}"))
+c.Spawner.cmd = get_config("singleuser.cmd")
 c.KubeSpawner.uid = 1000
 c.KubeSpawner.fs_gid = 100
 c.KubeSpawner.allow_privilege_escalation = False
