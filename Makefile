@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 # Whatever hypothesis tries on what decides: reconcile, limits, the queue, leases, the ledger, adaptive.
 PROPERTIES = $(shell grep -l '^from hypothesis' tests/server/test_*.py tests/agent/test_*.py)
 
-.PHONY: demo serve test test-kubernetes chaos check bench scale old-clients versions environments image clean help
+.PHONY: demo demo-kubernetes serve test test-kubernetes chaos check bench scale old-clients versions environments image clean help
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -22,6 +22,9 @@ $(READY): pyproject.toml requirements/dev.lock
 
 demo: $(READY) ## start a server, take the seed notebook's steps with two clients (CI=1: then end)
 	@$(BIN)/python demo/run.py $(if $(CI),--end)
+
+demo-kubernetes: $(READY) ## the same in notebooks of a real JupyterHub, on a real Kubernetes (KUBECONFIG's, else one is started)
+	@$(BIN)/python -m demo.hub $(if $(CI),--end)
 
 serve: $(READY) ## start a server with the embedded defaults
 	@$(BIN)/dask-sluice serve
@@ -59,8 +62,8 @@ scale: $(READY) ## creates, rest, links, crowds, up to 10,000 clusters: bench/sc
 old-clients: $(READY) ## every published dask_gateway client since 2022.4, each with the dask of its time
 	SLUICE_ALL_CLIENTS=1 $(PYTEST) tests/real/test_old_clients.py
 
-versions: $(READY) ## the agent with every distributed that it works with
-	SLUICE_ALL_VERSIONS=1 $(PYTEST) -m real tests/agent
+versions: $(READY) ## the agent with every distributed that it works with, the hub's extension with every JupyterHub
+	SLUICE_ALL_VERSIONS=1 $(PYTEST) -m real tests/agent tests/hub/test_versions.py
 
 environments: $(READY) ## make every cached environment that tests and benches use
 	$(BIN)/python scripts/environments.py --all

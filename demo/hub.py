@@ -35,8 +35,8 @@ def compute(hub: HubRelease) -> None:
     """All steps in both notebooks."""
     for user, (image, client) in PEOPLE.items():
         print()
-        with timed(f"{user} logs in at the hub and starts a notebook that has only {client}"):
-            person = hub.log_in(user)
+        what = f"{user} logs in at the hub and starts a notebook that has only {client}"
+        with timed(what), hub.log_in(user) as person:
             notebook = person.notebook(image)
         notebook.run(f"{STEPS}\nmain({client!r})", tell=lambda text: print(text, end="", flush=True))
 

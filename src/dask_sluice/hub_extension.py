@@ -153,8 +153,9 @@ class _AsItStands(str):
 
 
 def _notebook_environment(c: Any, service: str, address: str, dask_address: str, image: bool | None) -> dict[str, Any]:
-    """Where all depends on the hub, but for the chart's, it is found out when a server starts: when all of the hub's
-    configuration has been read."""
+    """What depends on the hub is found out when a server starts, when all of its configuration has been read; on
+    Kubernetes the chart tells it now.
+    """
 
     def its_address(spawner: Any) -> str:
         return address or _origin_for_notebooks() + _prefix(service)
@@ -207,8 +208,8 @@ def _must_know_its_name(c: Any) -> None:
             raise Wrong("the hub speaks https: pass address=..., the server's address for notebooks, in full")
     elif _proxy_is_https() and not _chart("proxy.https.hosts"):
         raise Wrong(
-            "the hub's proxy speaks https (proxy.https.type), and proxy.https.hosts does not name it: put the name of its "
-            "certificate there, or the server's address for notebooks, in full, into custom.dask-sluice.address"
+            "the hub's proxy speaks https (proxy.https.type), and proxy.https.hosts does not name it: put its "
+            "certificate's name there, or the server's address for notebooks, in full, into custom.dask-sluice.address"
         )
 
 

@@ -1,7 +1,8 @@
-"""The oldest hub whose tokens have scopes lets its users in like the newest."""
+"""Older hubs let their users in like the newest, down to the oldest whose tokens have roles."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,26 @@ def test_jupyterhub_2_lets_its_users_in_and_its_notebooks_get_clusters(tmp_path:
         assert sorted(plan["groups"]) == ["class", "lab"]
         # Tokens do not name their server there, so nothing ends with it but by the leases.
         assert old.ask(old.hub.token("ada"), f"/api/v2/clusters/{name}").json()["state"] == "running"
+
+
+@pytest.mark.parametrize("name", ["hub-3", "hub-4", "hub-5"])
+@pytest.mark.skipif(not os.environ.get("SLUICE_ALL_VERSIONS"), reason="`make versions` runs it with each JupyterHub")
+def test_with_every_jupyterhub_since_3_both_clients_compute_and_clusters_end_with_their_notebook(
+    name: str, tmp_path: Path
+) -> None:
+    with running_pair(hub_environment(name), tmp_path, CONFIG) as pair:
+        scope = "access:services!service=dask-gateway"
+        assert pair.ask(pair.hub.token("ada", scope)).json()["user"] == "ada"
+        assert pair.ask(pair.hub.token("ada", "read:users!user=ada")).status_code == 403
+        assert pair.ask(pair.hub.token("root")).json()["is_admin"]
+        pair.hub.start_server("ada")
+        notebook = Notebook(pair.hub, "ada")
+        clusters = []
+        for client in ("dask_sluice", "dask_gateway"):
+            notebook.run(f"from {client} import Gateway\ncluster = Gateway().new_cluster()\ncluster.scale(1)")
+            notebook.run("client = cluster.get_client()")
+            assert notebook.run("print(client.submit(sum, [1, 2, 3]).result())").strip() == "6"
+            clusters.append(notebook.run("import atexit; atexit._clear(); kept = client; print(cluster.name)").strip())
+            notebook.run(f"{client}_holds = cluster, client")  # for what is forgotten ends
+        pair.hub.stop_server("ada")
+        assert [pair.ended(cluster) for cluster in clusters] == ["notebook_ended"] * 2

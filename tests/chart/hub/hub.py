@@ -13,14 +13,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import yaml
 
 from ...hub.api import HubApi
 from ...hub.notebook import Notebook
-from ...kubernetes.kube import ROOT, Kube
+from ...kubernetes.kube import ROOT, Kube, until
 from ...kubernetes.site import merged
 from ..release import RESTRICTED, HelmRelease, Release
 from .images import Images
@@ -28,6 +28,15 @@ from .images import Images
 PAGE = ROOT / "docs" / "jupyterhub.md"
 STEPS = (ROOT / "demo" / "steps.py").read_text().partition('\nif __name__ == "__main__":')[0]
 """What the seed notebook does; then `main("dask_sluice")`, or `main("dask_gateway")`."""
+# A pod that is killed runs no exit handlers: nothing but the hub tells of its end.
+KILLED = "import atexit; atexit._clear()\n"
+CLUSTER = """
+from {client} import Gateway
+gateway = Gateway()
+cluster = gateway.new_cluster()
+cluster.scale(1)
+client = cluster.get_client()
+"""
 PASSWORD = "correct horse battery staple"
 SLUICE = "dask-sluice"
 """Our release, as the page has it: its Service is called the same."""
@@ -100,7 +109,7 @@ class HubRelease(HelmRelease):
     @property
     def origin(self) -> str:
         """Of its proxy."""
-        return f"http://{self.host}"
+        return f"{'https' if self.values['proxy'].get('https') else 'http'}://{self.host}"
 
     @property
     def host(self) -> str:
@@ -120,6 +129,7 @@ class HubRelease(HelmRelease):
         return dict(json.loads(self.kube.run("-n", self.namespace, "get", "service", name, "-o", "json"))["spec"])
 
     def log_in(self, user: str) -> Person:
+        """To be closed, as a browser."""
         return Person(self, user)
 
 
@@ -148,6 +158,12 @@ class Person(HubApi):
         assert found, text
         return found[1]
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.browser.close()
+
     def story(self) -> str:
         return self.hub.story()
 
@@ -161,3 +177,16 @@ class Person(HubApi):
         headers = {"Authorization": f"token {token or self.default_token}"}
         url = self.hub.gateway + path
         return httpx.request(method, url, headers=headers, timeout=30, verify=self.verify, trust_env=False, **options)
+
+    def ended(self, name: str) -> str:
+        """The code of the reason, once this cluster has ended."""
+        view = f"/api/v2/clusters/{name}"
+        until(lambda: self.ask(view).json()["state"] in ("stopped", "failed"), f"{name} has ended")
+        return str(self.ask(view).json()["reason"]["code"])
+
+    def leave(self) -> None:
+        """Stop what this person has."""
+        if self.server_of(self.user):
+            self.stop_server(self.user)
+        for cluster in self.ask("/api/v2/clusters").json():
+            self.ask(f"/api/v2/clusters/{cluster['name']}", "DELETE")

@@ -1,0 +1,145 @@
+"""A hub in another namespace than ours, beneath a base URL, whose proxy speaks https with a certificate of the site's
+own authority: with what the table of docs/jupyterhub.md says, notebooks compute there as well.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import secrets
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from ...kubernetes.kube import Kube
+from ...kubernetes.site import merged
+from ..release import RESTRICTED
+from .hub import CLUSTER, KILLED, SLUICE, STEPS, HubRelease, sluice_beside
+from .images import Images
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+TOKEN_KEY = "hub.services.dask-gateway.apiToken"
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Of a host, and of who vouches for it; PEM."""
+
+    authority: str
+    certificate: str
+    key: str
+
+
+def certificate_for(host: str) -> Certificate:
+    now = datetime.datetime.now(datetime.UTC)
+
+    def signed(name: str, issuer: str, key: ec.EllipticCurvePrivateKey, by: ec.EllipticCurvePrivateKey) -> str:
+        def named(text: str) -> x509.Name:
+            return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+        is_authority = name == issuer
+        builder = x509.CertificateBuilder(named(issuer), named(name), key.public_key(), x509.random_serial_number())
+        builder = builder.not_valid_before(now - datetime.timedelta(hours=1))
+        builder = builder.not_valid_after(now + datetime.timedelta(days=1))
+        builder = builder.add_extension(x509.BasicConstraints(is_authority, None), critical=True)
+        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        by_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(by.public_key())
+        builder = builder.add_extension(by_id, critical=False)
+        if not is_authority:
+            builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        return builder.sign(by, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+    authority, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    pem = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return Certificate(
+        signed("the site", "the site", authority, authority),
+        signed(host, "the site", key, authority),
+        key.private_bytes(*pem).decode(),
+    )
+
+
+def authority_of_notebooks(name: str) -> dict[str, object]:
+    """The hub's values by which notebooks trust whoever the ConfigMap of this name holds."""
+    return {
+        "extraEnv": {"SSL_CERT_FILE": "/etc/authority/ca.crt"},
+        "storage": {
+            "extraVolumes": [{"name": "authority", "configMap": {"name": name}}],
+            "extraVolumeMounts": [{"name": "authority", "mountPath": "/etc/authority", "readOnly": True}],
+        },
+    }
+
+
+@pytest.fixture(scope="module")
+def hub(kube: Kube, image_name: str, images: Images, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubRelease]:
+    token = secrets.token_hex(32)
+    with (
+        kube.namespace("sluice-jupyter", **RESTRICTED) as jupyter,
+        kube.namespace("sluice-dask", **RESTRICTED) as dask,
+    ):
+        host = f"proxy-public.{jupyter}"
+        certificate = certificate_for(host)
+        about = {"name": "authority"}
+        kube.apply(
+            jupyter,
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": about, "data": {"ca.crt": certificate.authority}},
+        )
+        kube.apply(
+            dask,
+            {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "hub"}, "stringData": {TOKEN_KEY: token}},
+        )
+        hub = HubRelease(kube, jupyter, images, tmp_path_factory.mktemp("hub"))
+        manual = {"cert": certificate.certificate, "key": certificate.key}
+        hub.values = merged(
+            hub.values,
+            {
+                "hub": {"baseUrl": "/jupyter/", "services": {"dask-gateway": {"apiToken": token}}},
+                "proxy": {"https": {"enabled": True, "type": "manual", "hosts": [host], "manual": manual}},
+                "singleuser": authority_of_notebooks("authority"),
+                "custom": {
+                    "dask-sluice": {"url": f"http://{SLUICE}.{dask}", "dask_address": f"{SLUICE}.{dask}:80"},
+                },
+            },
+        )
+        hub.verify = ssl.create_default_context(cadata=certificate.authority)
+        hub.verify.check_hostname = False  # from outside of pods there are no names, only addresses
+        hub.install()
+        sluice = sluice_beside(kube, dask, image_name)
+        of_hub = {"api_url": f"http://hub.{jupyter}:8081/jupyter/hub/api", "base_url": "/jupyter/"}
+        config = {
+            "listen": {"prefix": "/jupyter/services/dask-gateway"},
+            "authenticator": {"jupyterhub": of_hub},
+        }
+        sluice.values = merged(sluice.values, {"config": config})
+        sluice.install()
+        yield hub
+
+
+@pytest.mark.parametrize(("image", "client"), [("ours", "dask_sluice"), ("stock", "dask_gateway")])
+def test_a_notebook_computes_and_its_cluster_ends_with_it(hub: HubRelease, image: str, client: str) -> None:
+    with hub.log_in("ada") as ada:
+        notebook = ada.notebook(image)
+        host = f"proxy-public.{hub.namespace}"
+        address = notebook.run(f"from {client} import Gateway\nprint(Gateway().address)").strip()
+        assert address == f"https://{host}/jupyter/services/dask-gateway"
+        said = notebook.run(f"{STEPS}\nprint(main({client!r}))")
+        assert f"200 https://{host}/jupyter/services/dask-gateway/clusters/" in said
+        way = said.strip().rpartition("\n")[2]
+        assert way.startswith(f"sluice://{host}" if image == "ours" else f"gateway://{SLUICE}."), way
+        notebook.run(CLUSTER.format(client=client))
+        name = notebook.run(f"{KILLED}print(cluster.name)").strip()
+        ada.stop_server("ada")
+        assert ada.ended(name) == "notebook_ended"
+
+
+def test_a_browser_logs_in_over_https_and_is_led_back(hub: HubRelease) -> None:
+    with hub.log_in("grace") as grace:
+        page = grace.browser.get(f"{hub.gateway}/")
+        assert (page.status_code, str(page.url)) == (200, f"{hub.gateway}/")
+        assert "grace" in page.text
+        assert json.loads(grace.ask().text)["user"] == "grace"
