@@ -145,7 +145,7 @@ def _add_scope(c: Any, name: str, scope: str) -> None:
 class _AsItStands(str):
     """Text that KubeSpawner leaves alone: it fills in the braces of variables, ours are for the notebook.
 
-    A function is no way out: KubeSpawner 5 and 6 take it for the value.
+    A function is no way out: KubeSpawner 6.1 and 6.2 take it for the value.
     """
 
     def format(self, *_: Any, **__: Any) -> str:

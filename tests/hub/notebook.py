@@ -33,7 +33,12 @@ class Notebook:
         message_id, printed = uuid.uuid4().hex, ""
         header = {"msg_id": message_id, "msg_type": "execute_request", "username": "", "session": "", "version": "5.3"}
         message = {"header": header, "parent_header": {}, "metadata": {}, "content": {"code": code}, "channel": "shell"}
-        options = {"additional_headers": self._headers, "max_size": None, "open_timeout": PATIENCE_S, "ssl": self._tls}
+        options = {
+            "additional_headers": self._headers,
+            "max_size": None,
+            "open_timeout": 2 * PATIENCE_S,
+            "ssl": self._tls,
+        }
         with connect(url, proxy=None, **options) as socket:  # type: ignore[arg-type]
             socket.send(json.dumps(message))
             while True:

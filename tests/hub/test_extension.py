@@ -159,14 +159,19 @@ def test_services_of_the_chart_may_have_other_names(hub_python: Path) -> None:
     assert configured(hub_python, code, ADDRESS, **environ) == "http://10.0.0.2:80/services/dask-gateway"
 
 
-@pytest.mark.parametrize("version", ["as 4 does", "as 5 and 6 do", "as 7 does"])
+@pytest.mark.parametrize("version", ["as 4 does", "as 5 does", "as 6.2 does", "as 7 does"])
 def test_kubespawner_of_every_age_gives_notebooks_what_was_meant(hub_python: Path, version: str) -> None:
     code = f"""
 configure(c, url="http://sluice:8000", api_token="12345678", variables=["SCRATCH_BUCKET"])
 given = c.KubeSpawner.environment.to_dict()["update"]
 called = {{name: value(Spawner()) if callable(value) else value for name, value in given.items()}}
 filled = {{name: value.format(username="ada") for name, value in given.items() if isinstance(value, str)}}
-told = {{"as 4 does": called, "as 5 and 6 do": {{**given, **filled}}, "as 7 does": {{**called, **filled}}}}[{version!r}]
+told = {{
+    "as 4 does": called,
+    "as 5 does": {{name: value.format(username="ada") for name, value in called.items()}},
+    "as 6.2 does": {{**given, **filled}},
+    "as 7 does": {{**called, **filled}},
+}}[{version!r}]
 """
     told = configured(hub_python, code, "told", **KUBERNETES)
     assert told["DASK_SLUICE__CLUSTER__OPTIONS__VARIABLES"] == '{"SCRATCH_BUCKET": "{SCRATCH_BUCKET}"}'
