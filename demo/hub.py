@@ -5,6 +5,7 @@ with nothing but dask-gateway's. The cluster is that of KUBECONFIG, else one tha
 Ctrl-C; with `--end` (CI=1) it ends. What installs it is what the tests use.
 """
 
+import signal
 import sys
 import tempfile
 import time
@@ -56,6 +57,7 @@ def stay(kube: Kube, hub: HubRelease) -> None:
 
 def main(end: bool) -> None:
     """Everything, then nothing of it is left."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with kubernetes_cluster() as kube, tempfile.TemporaryDirectory(prefix="sluice-demo-") as directory:
             with timed("images of server, hub and two notebooks; minutes where they are not there"):
@@ -64,12 +66,11 @@ def main(end: bool) -> None:
             with ExitStack() as both:
                 with timed(line):
                     hub = both.enter_context(beside(kube, ours, images, Path(directory)))
-                try:
-                    compute(hub)
-                    if not end:
-                        stay(kube, hub)
-                except KeyboardInterrupt:
-                    print()
+                compute(hub)
+                if not end:
+                    stay(kube, hub)
+    except KeyboardInterrupt:
+        print()
     except (NotThere, EnvironmentFailed) as error:
         sys.exit(f"demo: {error}")
     print("\nthe demo is over, its namespace is deleted; images and the cluster stay for the next run")

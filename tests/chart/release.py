@@ -47,9 +47,15 @@ def image_there(kube: Kube) -> str:
             archive = Path(folder) / "image.tar"
             command = [sys.executable, str(ROOT / "scripts" / "image.py"), "--base", BASE, "--tag", tag]
             with kube.outside():  # for wheels
-                subprocess.run([*command, "--archive", str(archive)], check=True, timeout=1800)
-            subprocess.run([str(place / "kube-load"), str(archive), str(kube.directory)], check=True, timeout=300)
+                _run(*command, "--archive", str(archive), timeout_s=1800)
+            _run(str(place / "kube-load"), str(archive), str(kube.directory), timeout_s=300)
     return tag
+
+
+def _run(*command: str, timeout_s: float) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
+    if done.returncode != 0:
+        raise NotThere(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
 
 
 def in_cluster(kube: Kube) -> list[str]:

@@ -1,7 +1,7 @@
 """What the hub's answer about a token makes of a caller. Pure.
 
-Facts, seen with 2.3.1 and 6.1.1: `GET /hub/api/user` gives `scopes`, expanded. With the newer one a notebook's own
-token has `access:servers!server=USER/NAME` for the one server that it belongs to; with the older one it names none.
+Facts, seen with 2.3.1, 3.1.1, 4.1.6, 5.4.5 and 6.1.1: `GET /hub/api/user` gives `scopes`, expanded. Since 4.0 a
+notebook's own token has `access:servers!server=USER/NAME` for the one server that it belongs to; before, it names none.
 """
 
 from __future__ import annotations
