@@ -119,14 +119,16 @@ def check_nobody_waits_for_nothing(records: Iterable[ClusterRecord]) -> None:
             assert full, f"{record.name} waits, and there is room: {of_user}; {record.grant} of {record.wanted}"
 
 
-def check_routes(routes: Mapping[str, Mapping[str, object]], seen: Iterable[Seen]) -> None:
-    """The proxy's table has the running clusters, where they are."""
+def wrong_routes(routes: Mapping[str, Mapping[str, object]], seen: Iterable[Seen]) -> list[str]:
+    """What the proxy's table has else than the running clusters, where they are."""
     running = {
         each.record.name: (each.record.scheduler.host, each.record.scheduler.port)
         for each in seen
         if each.record.state is ClusterState.RUNNING
     }
-    assert {name: (route["host"], route["scheduler_port"]) for name, route in routes.items()} == running
+    told = {name: (route["host"], route["scheduler_port"]) for name, route in routes.items()}
+    differ = sorted(name for name in {*told, *running} if told.get(name) != running.get(name))
+    return [f"route of {name}: {told.get(name)}, it runs at {running.get(name)}" for name in differ]
 
 
 def check_story(seen: Seen) -> None:

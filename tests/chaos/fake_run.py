@@ -291,7 +291,7 @@ class FakeRun:
         checks.check_ledger(self._directory / "sluice.db", seen.values())
         checks.check_nobody_waits_for_nothing(each.record for each in seen.values())
         table = {name: route for name in seen if (route := core.routes.get(name)) is not None}
-        checks.check_routes(table, seen.values())
+        assert not (wrong := checks.wrong_routes(table, seen.values())), wrong
         promises = {name: promise for user in self._users for name, promise in user.promises.items()}
         for name, each in seen.items():
             checks.check_story(each)

@@ -213,13 +213,12 @@ class LocalRun:
         deadline = time.monotonic() + REST_WITHIN_S
         while True:
             seen = await self._books.read()
-            amiss = self._amiss(seen)
+            amiss = self._amiss(seen) or checks.wrong_routes(await routes(self._data_dir), seen.values())
             if not amiss and seen == await self._books.read():
                 break
             assert time.monotonic() < deadline, "\n".join(["never at rest:", *amiss])
             await asyncio.sleep(0.1)
         self._check(seen)
-        checks.check_routes(await routes(self._data_dir), seen.values())
         self._before = seen
         return seen
 
