@@ -12,6 +12,7 @@ from ..news import News
 from ..protocol import Capabilities, Handle, Job, JobKind, KeepsLogs, LogPart, Seen, Unavailable
 from . import names
 from .access import Access, find_access
+from .agents import Agents
 from .api import Api, Object
 from .creations import Creations
 from .deletions import Deletions
@@ -55,13 +56,13 @@ class KubernetesBackend:
         access = self._given_access or find_access(self._settings.kubeconfig, self._settings.context)
         self._own_namespace = access.namespace
         self._api = Api(access)
-        self._sights = Sights(
-            self._api, names.selector(self._settings), namespaces_of(self._settings, access.namespace), self._news.tell
-        )
+        places = namespaces_of(self._settings, access.namespace)
+        self._sights = Sights(self._api, names.selector(self._settings), places, self._news.tell)
         self._logs = PodLogs(self._api, self._kept)
-        self._creations = Creations(self._api, self._sights, self._settings, self._agent)
+        self._agents = Agents(self._api, self._sights, self._settings, self._agent, places)
+        self._creations = Creations(self._api, self._sights, self._settings, self._agents)
         self._deletions = Deletions(self._api, self._sights)
-        self._following = asyncio.create_task(self._sights.run())
+        self._following = asyncio.create_task(self._follow())
         try:
             async with asyncio.timeout(READY_WITHIN_S):
                 await self._sights.ready()
@@ -74,6 +75,11 @@ class KubernetesBackend:
             await asyncio.gather(self._following, return_exceptions=True)
             await self._api.close()
         self._news.close()
+
+    async def _follow(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._sights.run())
+            group.create_task(self._agents.run())
 
     def describe(self) -> Capabilities:
         return Capabilities(
