@@ -287,7 +287,8 @@ class AgentReport:
     active: bool
     idle_since: float | None
     left: Mapping[str, WorkerLoad] = field(default_factory=dict)
-    """How those workers were last that are not among `workers` any more; the newest of them."""
+    """How those workers were last that are not among `workers` any more; the newest of them. Of a report alone: those
+    that have left since the one before."""
 
 
 @dataclass(frozen=True)
