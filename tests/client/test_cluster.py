@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -80,6 +81,17 @@ def test_what_happened_is_told_in_order(cluster: GatewayCluster) -> None:
     codes = [event.code for event in cluster.events()]
     assert codes[0] == "created"
     assert codes[-1] == "running"
+
+
+def test_variables_that_cannot_be_are_left_out_with_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "server.yaml"
+    path.write_text(
+        'backend: {kind: fake}\noptions: {env: {type: mapping, sets: {variables: "{options.env}"}}}\n', encoding="utf-8"
+    )
+    with LiveServer(tmp_path, "--config", str(path)) as server, Gateway(server.url) as gateway:
+        with pytest.warns(GatewayWarning, match="variables were left out.*'BASH_FUNC_module%%'"):
+            name = gateway.submit(env={"BASH_FUNC_module%%": "() { eval; }", "GOOD": "1"})
+        gateway.stop_cluster(name)
 
 
 def test_a_wrong_option_does_not_travel(gateway: Gateway) -> None:

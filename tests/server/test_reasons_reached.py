@@ -29,7 +29,7 @@ from dask_sluice.server.notebooks import NotebookWatch
 from dask_sluice.server.reconcile_budget import judged
 from dask_sluice.server.settings_leases import Absent, Idle, Leases, Span
 from dask_sluice.server.settings_limits import Ceiling, Limits
-from dask_sluice.server.settings_schema import Timeouts
+from dask_sluice.server.settings_schema import Settings, Timeouts
 from dask_sluice.wire.api import LeaseChange, LeaseRequest
 from dask_sluice.wire.reasons import Reason, ReasonCode
 from dask_sluice.wire.states import ClusterState, WorkerState
@@ -106,6 +106,14 @@ async def adaptive_scaling(stage: Stage) -> set[ReasonCode]:
             await core.agent(record.name).say({"op": "wish", "count": count, "why": "tasks wait"})
             await core.until_workers(record.name, count)
         await core.control.adapt(ADA, record.name, None, None, False)
+        return await told(core, record)
+
+
+@scene(C.VARIABLES_LEFT_OUT)
+async def a_whole_environment(stage: Stage) -> set[ReasonCode]:
+    options = {"env": {"type": "mapping", "sets": {"variables": "{options.env}"}}}
+    async with stage.core(settings=Settings.model_validate({"options": options})) as core:
+        record, _ = await core.control.create(ADA, {"env": {"A B": "1"}}, None)
         return await told(core, record)
 
 

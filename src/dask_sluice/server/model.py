@@ -122,6 +122,8 @@ class ClusterSpec:
     """Environment variables of its processes; secret ones are kept with the cluster's secrets."""
     backend: Mapping[str, Any] = field(default_factory=dict)
     """The administrator's free keys for the backend."""
+    left_out: tuple[str, ...] = ()
+    """Names among the variables asked for that none can have: its processes do without."""
     prices: Prices = Prices()
 
     @property

@@ -83,6 +83,8 @@ class ClusterView:
     lease: LeaseView = LeaseView()
     budget: Optional[ReasonView] = None
     """What is to be known of the budgets that it draws on, once one of them is nearly spent."""
+    notes: tuple[str, ...] = ()
+    """What its owner should know of how it was made otherwise than asked for."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ class ReasonCode(str, Enum):
     QUEUED = "queued"
     WORKERS_QUEUED = "workers_queued"
     QUEUED_FOR_TURN = "queued_for_turn"
+    VARIABLES_LEFT_OUT = "variables_left_out"
     SCHEDULER_SUBMITTING = "scheduler_submitting"
     SCHEDULER_STARTING = "scheduler_starting"
     SCHEDULER_CONNECTING = "scheduler_connecting"
@@ -127,6 +128,10 @@ CATALOGUE: Mapping[ReasonCode, ReasonText] = {
     ReasonCode.QUEUED_FOR_TURN: ReasonText(
         "{count} starts wait for their turn: {limit} for {who}",
         "They follow by themselves, so many at a time; an administrator sets the number.",
+    ReasonCode.VARIABLES_LEFT_OUT: ReasonText(
+        "environment variables were left out, since none can be called so: {names}",
+        "Names consist of letters, digits and _, and start with no digit. The rest is set.",
+    ),
     ),
     ReasonCode.SCHEDULER_SUBMITTING: ReasonText(
         "the backend has been asked to start the scheduler and is not done with it",
