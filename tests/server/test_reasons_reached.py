@@ -149,9 +149,9 @@ async def a_backend_that_takes_long_to_submit(stage: Stage) -> set[ReasonCode]:
         return await told(core, await core.running())
 
 
-@scene(C.NO_CAPACITY, C.WORKERS_PENDING)
+@scene(C.UNSCHEDULABLE, C.WORKERS_PENDING)
 async def no_room_on_the_machines(stage: Stage) -> set[ReasonCode]:
-    full = JobDials(start_after_s=0.2, waits_for=Reason(C.NO_CAPACITY, {"message": "3 machines, 0 with 4 cores left"}))
+    full = JobDials(start_after_s=0.2, waits_for=Reason(C.UNSCHEDULABLE, {"why": "3 machines, 0 with 4 cores left"}))
     async with stage.core(dials=Dials(scheduler=full, worker=full)) as core:
         record = await core.running(workers=2)
         assert record.reason.code is C.RUNNING
@@ -402,7 +402,7 @@ async def test_a_start_that_times_out_shows_phase_and_last_lines_of_what_still_r
 
 
 async def test_who_waits_for_room_on_the_machines_is_told_so_and_when_it_is_over(tmp_path: Path) -> None:
-    full = JobDials(start_after_s=0.5, waits_for=Reason(C.NO_CAPACITY, {"message": "no machine has 4 cores left"}))
+    full = JobDials(start_after_s=0.5, waits_for=Reason(C.UNSCHEDULABLE, {"why": "no machine has 4 cores left"}))
     async with a_world() as world:
         stage = Stage(tmp_path, world)
         async with stage.core(dials=Dials(worker=full)) as core:
@@ -411,10 +411,10 @@ async def test_who_waits_for_room_on_the_machines_is_told_so_and_when_it_is_over
             await until_told(core, record, C.WORKERS_PENDING)
             record = await core.store.cluster(record.name)
             assert record.reason.sentence == (
-                "2 workers have not been started yet; worker-1: waits for room on the machines: "
+                "2 workers have not been started yet; worker-1: waits for a node: "
                 "no machine has 4 cores left"
             )
-            assert {worker.reason.code for worker in record.workers} == {C.NO_CAPACITY}
+            assert {worker.reason.code for worker in record.workers} == {C.UNSCHEDULABLE}
             record = await core.until_workers(record.name, 2)
             assert record.reason.code is C.RUNNING
             warned = [heard["message"] for heard in core.agent(record.name).heard if heard["op"] == "warn"]

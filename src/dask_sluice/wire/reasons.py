@@ -34,7 +34,6 @@ class ReasonCode(str, Enum):
     SCHEDULER_CLOSED = "scheduler_closed"
     SCHEDULER_LINK_LOST = "scheduler_link_lost"
     SCHEDULER_LINK_BACK = "scheduler_link_back"
-    NO_CAPACITY = "no_capacity"
     WORKERS_PENDING = "workers_pending"
     BACKEND_REFUSED = "backend_refused"
     BACKEND_UNAVAILABLE = "backend_unavailable"
@@ -128,10 +127,10 @@ CATALOGUE: Mapping[ReasonCode, ReasonText] = {
     ReasonCode.QUEUED_FOR_TURN: ReasonText(
         "{count} starts wait for their turn: {limit} for {who}",
         "They follow by themselves, so many at a time; an administrator sets the number.",
+    ),
     ReasonCode.VARIABLES_LEFT_OUT: ReasonText(
         "environment variables were left out, since none can be called so: {names}",
         "Names consist of letters, digits and _, and start with no digit. The rest is set.",
-    ),
     ),
     ReasonCode.SCHEDULER_SUBMITTING: ReasonText(
         "the backend has been asked to start the scheduler and is not done with it",
@@ -161,10 +160,6 @@ CATALOGUE: Mapping[ReasonCode, ReasonText] = {
         "It connects again by itself; until then the server cannot see which workers have connected.",
     ),
     ReasonCode.SCHEDULER_LINK_BACK: ReasonText("the scheduler is connected to the server again"),
-    ReasonCode.NO_CAPACITY: ReasonText(
-        "waits for room on the machines: {message}",
-        "It starts by itself once there is room. Something smaller finds room sooner.",
-    ),
     ReasonCode.WORKERS_PENDING: ReasonText(
         "{count} workers have not been started yet; {name}: {why}",
         "They start by themselves; cluster.worker_reports() and `dask-sluice show` tell what each of them waits for.",
@@ -289,7 +284,7 @@ CATALOGUE: Mapping[ReasonCode, ReasonText] = {
     ReasonCode.SERVER_CHANGED: ReasonText("looked after by another server from now on"),
     ReasonCode.UNSCHEDULABLE: ReasonText(
         "waits for a node: {why}",
-        "It starts by itself when a node has room; a smaller size fits sooner.",
+        "It starts by itself once a node can take it. Where that is a matter of room, something smaller fits sooner.",
     ),
     ReasonCode.IMAGE_PULLING: ReasonText(
         "the image {image} is being pulled", "A large image takes minutes, once a node."

@@ -58,7 +58,7 @@ PRESETS: Mapping[str, Dials] = {
     "slow_to_start": Dials(scheduler=JobDials(start_after_s=20)),
     "no_capacity": Dials(
         worker=JobDials(
-            start_after_s=60, waits_for=Reason(ReasonCode.NO_CAPACITY, {"message": "no machine has 4 cores left"})
+            start_after_s=60, waits_for=Reason(ReasonCode.UNSCHEDULABLE, {"why": "no machine has 4 cores left"})
         )
     ),
     "never_connects": Dials(scheduler=JobDials(connect_after_s=None)),
