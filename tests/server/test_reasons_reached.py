@@ -411,8 +411,7 @@ async def test_who_waits_for_room_on_the_machines_is_told_so_and_when_it_is_over
             await until_told(core, record, C.WORKERS_PENDING)
             record = await core.store.cluster(record.name)
             assert record.reason.sentence == (
-                "2 workers have not been started yet; worker-1: waits for a node: "
-                "no machine has 4 cores left"
+                "2 workers have not been started yet; worker-1: waits for a node: no machine has 4 cores left"
             )
             assert {worker.reason.code for worker in record.workers} == {C.UNSCHEDULABLE}
             record = await core.until_workers(record.name, 2)
