@@ -64,7 +64,7 @@ def test_wait_for_workers_and_logs_work_as_for_any_cluster(cluster: GatewayClust
     cluster.wait_for_workers(1, timeout=30)
     logs = cluster.get_logs(lines=1000)
     assert list(logs) == ["Cluster", "Scheduler", "worker-1"]
-    assert "asked for 1 workers" in logs["Cluster"]
+    assert "asked for 1 worker" in logs["Cluster"]
     assert "Register worker" in logs["Scheduler"]
     assert cluster.get_logs(cluster=False, scheduler=False) == {"worker-1": logs["worker-1"]}
     assert list(cluster.get_logs(workers=False)) == ["Cluster", "Scheduler"]

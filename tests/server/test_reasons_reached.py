@@ -411,14 +411,14 @@ async def test_who_waits_for_room_on_the_machines_is_told_so_and_when_it_is_over
             await until_told(core, record, C.WORKERS_PENDING)
             record = await core.store.cluster(record.name)
             assert record.reason.sentence == (
-                "2 workers have not been started yet; worker-1: waits for a node: no machine has 4 cores left"
+                "2 workers not started yet; worker-1: waits for a node: no machine has 4 cores left"
             )
             assert {worker.reason.code for worker in record.workers} == {C.UNSCHEDULABLE}
             record = await core.until_workers(record.name, 2)
             assert record.reason.code is C.RUNNING
             warned = [heard["message"] for heard in core.agent(record.name).heard if heard["op"] == "warn"]
             assert len(warned) == 1, "stock clients hear of it too, once"
-            assert "workers have not been started yet" in warned[0]
+            assert "workers not started yet" in warned[0]
 
 
 OF_KUBERNETES = {

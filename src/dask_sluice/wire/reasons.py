@@ -121,11 +121,11 @@ CATALOGUE: Mapping[ReasonCode, ReasonText] = {
         "It starts by itself when others end. Whoever has used least is served first.",
     ),
     ReasonCode.WORKERS_QUEUED: ReasonText(
-        "{count} workers wait for room: {used} of {limit} are in use by {who}; number {position} in the queue",
+        "{count_workers} must wait for room: {used} of {limit} are in use by {who}; number {position} in the queue",
         "They start by themselves when others end. Whoever has used least is served first.",
     ),
     ReasonCode.QUEUED_FOR_TURN: ReasonText(
-        "{count} starts wait for their turn: {limit} for {who}",
+        "{count_starts} must wait: {limit} for {who}",
         "They follow by themselves, so many at a time; an administrator sets the number.",
     ),
     ReasonCode.VARIABLES_LEFT_OUT: ReasonText(
@@ -161,7 +161,7 @@ CATALOGUE: Mapping[ReasonCode, ReasonText] = {
     ),
     ReasonCode.SCHEDULER_LINK_BACK: ReasonText("the scheduler is connected to the server again"),
     ReasonCode.WORKERS_PENDING: ReasonText(
-        "{count} workers have not been started yet; {name}: {why}",
+        "{count_workers} not started yet; {name}: {why}",
         "They start by themselves; cluster.worker_reports() and `dask-sluice show` tell what each of them waits for.",
     ),
     ReasonCode.BACKEND_REFUSED: ReasonText(
@@ -171,11 +171,11 @@ CATALOGUE: Mapping[ReasonCode, ReasonText] = {
     ReasonCode.BACKEND_UNAVAILABLE: ReasonText(
         "the {backend} backend does not answer: {message}", "The server tries again by itself."
     ),
-    ReasonCode.SCALED: ReasonText("{by} asked for {count} workers"),
+    ReasonCode.SCALED: ReasonText("{by} asked for {count_workers}"),
     ReasonCode.ADAPT_SET: ReasonText("{by} asked for adaptive scaling between {minimum} and {maximum} workers"),
-    ReasonCode.ADAPT_OFF: ReasonText("{by} turned adaptive scaling off; {count} workers stay wanted"),
-    ReasonCode.ADAPTIVE_UP: ReasonText("adaptive scaling asks for {count} workers instead of {before}: {why}"),
-    ReasonCode.ADAPTIVE_DOWN: ReasonText("adaptive scaling asks for {count} workers instead of {before}: {why}"),
+    ReasonCode.ADAPT_OFF: ReasonText("{by} turned adaptive scaling off; it stays at {count_workers}"),
+    ReasonCode.ADAPTIVE_UP: ReasonText("adaptive scaling asks for {count_workers} instead of {before}: {why}"),
+    ReasonCode.ADAPTIVE_DOWN: ReasonText("adaptive scaling asks for {count_workers} instead of {before}: {why}"),
     ReasonCode.LIMIT_CLAMPED: ReasonText(
         "{asked} workers were asked for; the limit is {limit_by}, so it is {count} (now {now})",
         "An administrator sets the limit; smaller workers may fit more often.",
@@ -361,10 +361,18 @@ class Reason:
         return CATALOGUE[self.code].hint
 
 
+_COUNTED = ("worker", "start")
+"""`{count_workers}` is the detail `count` with its noun: 1 worker, 2 workers."""
+
+
 class _Details(dict[str, Any]):
     """Details as `str.format_map` asks for them."""
 
     def __getitem__(self, key: str) -> Any:
+        for thing in _COUNTED:
+            if key.endswith(f"_{thing}s") and key not in self:
+                count = self[key.removesuffix(f"_{thing}s")]
+                return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
         value = self.get(key, "" if key in ("last_lines", "last_use") else "?")
         is_time = key.endswith("_s") and isinstance(value, (int, float))
         return span(value) if is_time else value
