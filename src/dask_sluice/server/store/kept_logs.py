@@ -46,7 +46,7 @@ class KeptLogs:
             )
             _trim(connection, CLUSTER_BYTES, cluster)
 
-        await self._database.write(work, durable=False, key=cluster)
+        await self._database.write(work, durable=False, alone=True)
 
     async def read(self, cluster: str, job_id: str) -> bytes | None:
         """The log; None where none is kept."""
@@ -57,7 +57,7 @@ class KeptLogs:
     async def forget(self, cluster: str) -> None:
         """Delete those of this cluster."""
         theirs = delete(kept_logs).where(kept_logs.c.cluster == cluster)
-        await self._database.write(lambda connection: connection.execute(theirs), durable=False, key=cluster)
+        await self._database.write(lambda connection: connection.execute(theirs), durable=False, alone=True)
 
     async def clusters(self) -> list[str]:
         """Of which clusters some are kept, sorted."""
@@ -66,11 +66,14 @@ class KeptLogs:
 
     async def trim(self) -> None:
         """Delete the oldest where all together are too many."""
-        await self._database.write(lambda connection: _trim(connection, ALL_BYTES), durable=False)
+        await self._database.write(lambda connection: _trim(connection, ALL_BYTES), durable=False, alone=True)
 
 
 def _trim(connection: Connection, most_bytes: int, cluster: str | None = None) -> None:
-    """Delete the oldest, of one cluster or (None) of all, so that the rest is no larger than that."""
+    """Delete the oldest, of one cluster or (None) of all, so that the rest is no larger than that.
+
+    In one order of rows, so that two servers at it never wait for each other.
+    """
     about = kept_logs.c.cluster == cluster if cluster is not None else kept_logs.c.size >= 0
     total = connection.execute(select(func.coalesce(func.sum(kept_logs.c.size), 0)).where(about)).scalar_one()
     if total <= most_bytes:
@@ -81,7 +84,9 @@ def _trim(connection: Connection, most_bytes: int, cluster: str | None = None) -
     ).where(about)
     beyond = sums.subquery()
     for where in connection.execute(
-        select(beyond.c.cluster, beyond.c.job_id).where(beyond.c.so_far > most_bytes)
+        select(beyond.c.cluster, beyond.c.job_id)
+        .where(beyond.c.so_far > most_bytes)
+        .order_by(beyond.c.cluster, beyond.c.job_id)
     ).all():
         connection.execute(
             delete(kept_logs).where(kept_logs.c.cluster == where.cluster, kept_logs.c.job_id == where.job_id)
