@@ -33,6 +33,14 @@ def hold(client: Any, count: int) -> None:
     wait(HELD["results"])
 
 
+def hold_bytes(client: Any, size: int) -> None:
+    """Keep so much on one worker, until its scheduler has heard of it."""
+    HELD["results"] = [client.submit(lambda: b"x" * size, pure=False)]
+    wait(HELD["results"])
+    while all(worker["metrics"]["memory"] < size for worker in client.scheduler_info()["workers"].values()):
+        time.sleep(0.05)
+
+
 def held(client: Any) -> int:
     return sum(client.gather(HELD["results"]))
 

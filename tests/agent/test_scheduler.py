@@ -46,6 +46,22 @@ async def test_workers_and_clients_are_reported_as_they_come_and_go(cluster: Age
     await cluster.server.hear_workers(since=heard)
 
 
+async def test_of_a_worker_that_goes_the_memory_is_told_that_it_used_last_not_when_it_was_reported_before(
+    cluster: Agents,
+) -> None:
+    await cluster.start_scheduler()
+    (reported,) = (await cluster.start_workers("worker-1"))["workers"]
+    await cluster.server.say("welcome", report_every_s=3600, adaptive_every_s=3600)
+    async with cluster.client() as user:
+        await user.do("hold_bytes", 200_000_000)
+        heard = len(cluster.server.heard)
+        os.killpg(cluster.processes["worker-1"].pid, signal.SIGKILL)
+        report = await cluster.server.hear("report", lambda message: message["left"], since=heard)
+    (left,) = report["left"]
+    assert left["name"] == "worker-1"
+    assert left["memory_used"] > reported["memory_used"] + 150_000_000
+
+
 async def test_work_makes_a_scheduler_active_and_its_end_idle(cluster: Agents) -> None:
     await cluster.start_scheduler()
     first = await cluster.server.hear("report")

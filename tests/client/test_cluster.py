@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,7 +64,7 @@ def test_wait_for_workers_and_logs_work_as_for_any_cluster(cluster: GatewayClust
     cluster.wait_for_workers(1, timeout=30)
     logs = cluster.get_logs(lines=1000)
     assert list(logs) == ["Cluster", "Scheduler", "worker-1"]
-    assert "asked for 1 workers" in logs["Cluster"]
+    assert "asked for 1 worker" in logs["Cluster"]
     assert "Register worker" in logs["Scheduler"]
     assert cluster.get_logs(cluster=False, scheduler=False) == {"worker-1": logs["worker-1"]}
     assert list(cluster.get_logs(workers=False)) == ["Cluster", "Scheduler"]
@@ -80,6 +81,17 @@ def test_what_happened_is_told_in_order(cluster: GatewayCluster) -> None:
     codes = [event.code for event in cluster.events()]
     assert codes[0] == "created"
     assert codes[-1] == "running"
+
+
+def test_variables_that_cannot_be_are_left_out_with_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "server.yaml"
+    path.write_text(
+        'backend: {kind: fake}\noptions: {env: {type: mapping, sets: {variables: "{options.env}"}}}\n', encoding="utf-8"
+    )
+    with LiveServer(tmp_path, "--config", str(path)) as server, Gateway(server.url) as gateway:
+        with pytest.warns(GatewayWarning, match="variables were left out.*'BASH_FUNC_module%%'"):
+            name = gateway.submit(env={"BASH_FUNC_module%%": "() { eval; }", "GOOD": "1"})
+        gateway.stop_cluster(name)
 
 
 def test_a_wrong_option_does_not_travel(gateway: Gateway) -> None:

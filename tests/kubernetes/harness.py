@@ -16,6 +16,9 @@ from dask_sluice.server.backends.kubernetes.access import Access
 from dask_sluice.server.backends.kubernetes.backend import KubernetesBackend
 from dask_sluice.server.backends.kubernetes.settings import KubernetesSettings
 from dask_sluice.server.backends.protocol import Backend, Job, JobKind, Size
+from dask_sluice.server.clock import SystemClock
+from dask_sluice.server.store import Store
+from dask_sluice.server.store.engines import Location
 from dask_sluice.wire.launch import SchedulerLaunch, WorkerLaunch
 
 from ..server.backends import local_harness
@@ -65,15 +68,30 @@ class KubernetesHarness(Harness):
 
     patience_s = 90.0
 
-    def __init__(self, kube: Kube, namespace: str, directory: Path, access: Access | None = None) -> None:
+    def __init__(
+        self,
+        kube: Kube,
+        namespace: str,
+        directory: Path,
+        access: Access | None = None,
+        location: Location | None = None,
+    ) -> None:
         self.kube = kube
         self.namespace = namespace
         self.directory = directory
         self.access = access or kube.account(namespace, directory / "account")
+        self.store = Store(location or directory / "sluice.db")
+        self.store.open()
         self._backend = self._new()
 
+    async def close(self) -> None:
+        await self._backend.close()
+        await self.store.close()
+
     def _new(self) -> KubernetesBackend:
-        return KubernetesBackend(KubernetesSettings(), data_dir=self.directory, access=self.access, agent=player())
+        return KubernetesBackend(
+            KubernetesSettings(), self.store.kept_logs(SystemClock()), access=self.access, agent=player()
+        )
 
     @property
     def backend(self) -> KubernetesBackend:

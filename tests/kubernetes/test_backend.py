@@ -17,7 +17,7 @@ async def harness(kube: Kube, namespace: str, tmp_path: Path) -> AsyncIterator[K
     harness = KubernetesHarness(kube, namespace, tmp_path)
     await harness.backend.start()
     yield harness
-    await harness.backend.close()
+    await harness.close()
 
 
 @pytest.mark.slow

@@ -91,7 +91,7 @@ async def test_what_happens_while_the_api_server_is_away_is_seen_when_it_is_back
                     break
             await asyncio.sleep(0.1)
     await running(harness, job("one", "worker-3", "stay"))
-    await harness.backend.close()
+    await harness.close()
 
 
 async def test_a_token_that_is_replaced_is_used_from_then_on(kube: Kube, namespace: str, tmp_path: Path) -> None:
@@ -105,4 +105,4 @@ async def test_a_token_that_is_replaced_is_used_from_then_on(kube: Kube, namespa
     kube.new_token(namespace, directory)
     (handle,) = await submit(harness.backend, job("one", "scheduler", "stay"))
     await until(harness, handle, JobState.RUNNING)
-    await harness.backend.close()
+    await harness.close()

@@ -30,7 +30,7 @@ async def harness(kube: Kube, namespace: str, tmp_path: Path) -> AsyncIterator[K
     harness = KubernetesHarness(kube, namespace, tmp_path)
     await harness.backend.start()
     yield harness
-    await harness.backend.close()
+    await harness.close()
 
 
 @contextmanager
@@ -162,7 +162,7 @@ async def test_what_pod_security_refuses_is_told(kube: Kube, tmp_path: Path) -> 
         assert "runAsUser=0" in refused.value.reason.sentence
         # What a pod is by default fits the strictest level.
         await running(harness, job("two", "scheduler", "stay"))
-        await harness.backend.close()
+        await harness.close()
 
 
 # -- it ended

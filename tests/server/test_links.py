@@ -14,6 +14,7 @@ from dask_sluice.server.backends.fake_agent import memory_lines
 from dask_sluice.server.decision import plain
 from dask_sluice.server.links import LinkMisused, _Link, outstanding, read_event, read_hello, read_report
 from dask_sluice.server.model import Adaptive, JobRecord, Wanted, WorkerRecord
+from dask_sluice.server.sightings import Sightings
 from dask_sluice.wire.errors import AuthenticationRequired
 from dask_sluice.wire.reasons import Reason, ReasonCode
 from dask_sluice.wire.states import ClusterState, WorkerState
@@ -44,6 +45,19 @@ def test_a_hello_that_cannot_be_is_not_believed(change: Mapping[str, Any]) -> No
 def test_a_report_without_workers_is_not_believed() -> None:
     with pytest.raises(LinkMisused):
         read_report({"op": "report", "workers": None})
+    with pytest.raises(LinkMisused):
+        read_report({"op": "report", "workers": [], "left": "worker-1"})
+
+
+def test_who_has_left_since_the_last_report_is_known_as_it_last_was() -> None:
+    one = {"name": "worker-1", "memory_used": 100, "processing": 1}
+    sightings = Sightings()
+    report = {"op": "report", "clients": 0, "retired": [], "active": False, "idle_since": None}
+    sightings.reported("ada-1", read_report({**report, "workers": [one]}))
+    sightings.reported("ada-1", read_report({**report, "workers": [], "left": [{**one, "memory_used": 900}]}))
+    seen = sightings.observation("ada-1", 0.0, ()).report
+    assert seen is not None
+    assert seen.left["worker-1"].memory_bytes == 900
 
 
 def test_an_event_that_is_too_long_or_unknown_is_not_believed() -> None:

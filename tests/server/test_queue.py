@@ -56,7 +56,7 @@ async def test_workers_without_room_wait_with_reason_and_place_and_start_when_th
         await core.control.scale(GRACE, hers.name, 3)
         record = await until_reason(core, hers.name, ReasonCode.WORKERS_QUEUED)
         assert record.reason.sentence == (
-            "3 workers wait for room: 4 of 4 workers (limits.site.workers) are in use by all users together; "
+            "3 workers must wait for room: 4 of 4 workers (limits.site.workers) are in use by all users together; "
             "number 1 in the queue"
         )
         await core.control.scale(ADA, mine.name, 1)

@@ -29,7 +29,7 @@ from dask_sluice.server.notebooks import NotebookWatch
 from dask_sluice.server.reconcile_budget import judged
 from dask_sluice.server.settings_leases import Absent, Idle, Leases, Span
 from dask_sluice.server.settings_limits import Ceiling, Limits
-from dask_sluice.server.settings_schema import Timeouts
+from dask_sluice.server.settings_schema import Settings, Timeouts
 from dask_sluice.wire.api import LeaseChange, LeaseRequest
 from dask_sluice.wire.reasons import Reason, ReasonCode
 from dask_sluice.wire.states import ClusterState, WorkerState
@@ -109,6 +109,14 @@ async def adaptive_scaling(stage: Stage) -> set[ReasonCode]:
         return await told(core, record)
 
 
+@scene(C.VARIABLES_LEFT_OUT)
+async def a_whole_environment(stage: Stage) -> set[ReasonCode]:
+    options = {"env": {"type": "mapping", "sets": {"variables": "{options.env}"}}}
+    async with stage.core(settings=Settings.model_validate({"options": options})) as core:
+        record, _ = await core.control.create(ADA, {"env": {"A B": "1"}}, None)
+        return await told(core, record)
+
+
 @scene(C.KEPT_ALIVE, C.EXTENDED)
 async def a_longer_life(stage: Stage) -> set[ReasonCode]:
     async with stage.core(leases=Leases(age=Span(default=3600), extend_max_s=60)) as core:
@@ -141,9 +149,9 @@ async def a_backend_that_takes_long_to_submit(stage: Stage) -> set[ReasonCode]:
         return await told(core, await core.running())
 
 
-@scene(C.NO_CAPACITY, C.WORKERS_PENDING)
+@scene(C.UNSCHEDULABLE, C.WORKERS_PENDING)
 async def no_room_on_the_machines(stage: Stage) -> set[ReasonCode]:
-    full = JobDials(start_after_s=0.2, waits_for=Reason(C.NO_CAPACITY, {"message": "3 machines, 0 with 4 cores left"}))
+    full = JobDials(start_after_s=0.2, waits_for=Reason(C.UNSCHEDULABLE, {"why": "3 machines, 0 with 4 cores left"}))
     async with stage.core(dials=Dials(scheduler=full, worker=full)) as core:
         record = await core.running(workers=2)
         assert record.reason.code is C.RUNNING
@@ -394,7 +402,7 @@ async def test_a_start_that_times_out_shows_phase_and_last_lines_of_what_still_r
 
 
 async def test_who_waits_for_room_on_the_machines_is_told_so_and_when_it_is_over(tmp_path: Path) -> None:
-    full = JobDials(start_after_s=0.5, waits_for=Reason(C.NO_CAPACITY, {"message": "no machine has 4 cores left"}))
+    full = JobDials(start_after_s=0.5, waits_for=Reason(C.UNSCHEDULABLE, {"why": "no machine has 4 cores left"}))
     async with a_world() as world:
         stage = Stage(tmp_path, world)
         async with stage.core(dials=Dials(worker=full)) as core:
@@ -403,15 +411,14 @@ async def test_who_waits_for_room_on_the_machines_is_told_so_and_when_it_is_over
             await until_told(core, record, C.WORKERS_PENDING)
             record = await core.store.cluster(record.name)
             assert record.reason.sentence == (
-                "2 workers have not been started yet; worker-1: waits for room on the machines: "
-                "no machine has 4 cores left"
+                "2 workers not started yet; worker-1: waits for a node: no machine has 4 cores left"
             )
-            assert {worker.reason.code for worker in record.workers} == {C.NO_CAPACITY}
+            assert {worker.reason.code for worker in record.workers} == {C.UNSCHEDULABLE}
             record = await core.until_workers(record.name, 2)
             assert record.reason.code is C.RUNNING
             warned = [heard["message"] for heard in core.agent(record.name).heard if heard["op"] == "warn"]
             assert len(warned) == 1, "stock clients hear of it too, once"
-            assert "workers have not been started yet" in warned[0]
+            assert "workers not started yet" in warned[0]
 
 
 OF_KUBERNETES = {

@@ -94,7 +94,7 @@ def look(job_id: str, state: str) -> Seen:
     if state == "ended":
         return Seen(job_id, JobState.ENDED, exit_code=1, log_tail="it fell over")
     if state == "full":
-        return Seen(job_id, JobState.PENDING, reason=plain(ReasonCode.NO_CAPACITY, message="all machines are full"))
+        return Seen(job_id, JobState.PENDING, reason=plain(ReasonCode.UNSCHEDULABLE, why="all machines are full"))
     return Seen(job_id, JobState.RUNNING if state == "running" else JobState.PENDING, host="127.0.0.1")
 
 

@@ -27,3 +27,9 @@ def test_a_sentence_is_filled_from_its_details() -> None:
 def test_last_lines_keeps_the_end_and_sets_it_in() -> None:
     assert last_lines("a\n\nb\nc\n", count=2) == "\n  b\n  c"
     assert last_lines("") == ""
+
+
+@pytest.mark.parametrize(("count", "told"), [(1, "ada asked for 1 worker"), (0, "ada asked for 0 workers")])
+def test_one_is_told_as_one(count: int, told: str) -> None:
+    assert Reason(ReasonCode.SCALED, {"by": "ada", "count": count}).sentence == told
+    assert Reason(ReasonCode.SCALED, {"by": "ada"}).sentence == "ada asked for ? workers"

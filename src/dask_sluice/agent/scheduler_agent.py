@@ -24,7 +24,7 @@ from ..wire.link import AgentEvent, Hello, Report, Wish
 from . import last_words
 from .adaptive import Adaptive, Decision
 from .link import Link, Message
-from .scheduler_state import Activity, dashboard_port, scheduler_port, versions, worker_reports
+from .scheduler_state import Activity, dashboard_port, scheduler_port, versions, worker_report, worker_reports
 
 log = logging.getLogger("sluice.agent")
 
@@ -60,6 +60,8 @@ class SchedulerAgent:
         self._events: deque[AgentEvent] = deque(maxlen=EVENTS_KEPT)
         self._reported_at = 0.0
         self._reported_busy: set[str] = set()
+        self._reported: dict[str, Any] = {}
+        """The scheduler's own records of workers that were reported, by address: each has what was last heard of it."""
         self._wished: Optional[tuple[int, Decision]] = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._commands: dict[str, Callable[[Message], None]] = {
@@ -123,7 +125,7 @@ class SchedulerAgent:
 
     def _report(self) -> None:
         self._activity.look(self._scheduler, time.time())
-        idle_since = self._activity.idle_since
+        idle_since, workers = self._activity.idle_since, self._scheduler.workers
         report = Report(
             op="report",
             workers=worker_reports(self._scheduler),
@@ -132,8 +134,10 @@ class SchedulerAgent:
             tasks=len(self._scheduler.tasks),
             active=idle_since is None,
             idle_since=idle_since,
+            left=[worker_report(ws) for address, ws in self._reported.items() if address not in workers],
         )
-        self._link.send(report)
+        if self._link.send(report):
+            self._reported = dict(workers)
         self._reported_at = time.monotonic()
         self._reported_busy = {worker["address"] for worker in report["workers"] if worker.get("processing")}
 

@@ -13,17 +13,19 @@ from ..wire.link import WorkerReport
 
 
 def worker_reports(scheduler: Any) -> list[WorkerReport]:
-    """Every worker that is connected now. Names are text, exactly as the workers were given them."""
-    return [
-        WorkerReport(
-            name=str(ws.name),
-            address=ws.address,
-            nthreads=ws.nthreads,
-            memory_used=int(ws.metrics.get("memory") or 0),
-            processing=len(ws.processing),
-        )
-        for ws in scheduler.workers.values()
-    ]
+    """Every worker that is connected now."""
+    return [worker_report(ws) for ws in scheduler.workers.values()]
+
+
+def worker_report(worker: Any) -> WorkerReport:
+    """One worker by the scheduler's record, also after it has gone. Its name is text, exactly as it was given."""
+    return WorkerReport(
+        name=str(worker.name),
+        address=worker.address,
+        nthreads=worker.nthreads,
+        memory_used=int(worker.metrics.get("memory") or 0),
+        processing=len(worker.processing),
+    )
 
 
 def is_busy(scheduler: Any) -> bool:

@@ -175,7 +175,10 @@ class AsyncGateway:
     async def _create(self, request: CreateRequest, key: str) -> ClusterView:
         body, headers = asdict(request), {IDEMPOTENCY_HEADER: key}
         answer = await self._connection.send("POST", f"{API_ROOT}/clusters", body=body, headers=headers)
-        return read(ClusterView, answer)
+        view = read(ClusterView, answer)
+        for note in view.notes:
+            warnings.warn(f"cluster {view.name}: {note}", GatewayWarning, stacklevel=2)
+        return view
 
     async def view(self, name: str) -> ClusterView:
         """One cluster as it is now."""

@@ -75,7 +75,7 @@ async def build_core(settings: Settings, foundation: Foundation, clock: Clock, s
     """
     places = foundation.places
     store = open_store(settings.database, places)
-    backend = make_backend(settings.backend, places)
+    backend = make_backend(settings.backend, places, store.kept_logs(clock))
     routes = Routes(store, await store.key("ticket-key", _random))
     launch = LaunchSettings(server_url=link_base(settings, foundation.port))
     loop = Loop(

@@ -33,6 +33,7 @@ from .limits import too_many_clusters
 from .model import Caller, ClusterRecord, ClusterSpec, Event, JobRecord, SchedulerRecord, Wanted, WorkerRecord
 from .policy import AS_SET, Action, Policy, Resolved, check, check_admin, cluster_name
 from .policy.hooks import Hooks
+from .policy.variables import left_out
 from .store import Secrets, Store
 from .usage import Query, query
 
@@ -120,7 +121,8 @@ class Control:
             scheduler=SchedulerRecord(JobRecord(f"{spec.name}-scheduler")),
         )
         told = plain(ReasonCode.CREATED, state=str(record.state))
-        created = Event(now, spec.name, "cluster", "cluster", told)
+        said = [told, *([left_out(spec.left_out)] if spec.left_out else [])]
+        events = tuple(Event(now, spec.name, "cluster", "cluster", each) for each in said)
         authority = new_authority(spec.name, now)
         variables = resolved.secret_variables
         secret = Secrets(secrets.token_urlsafe(32), authority.certificate, authority.key, variables)
@@ -132,7 +134,7 @@ class Control:
             if self._budgets is not None:
                 self._budgets.admit(spec)
 
-        return await self._store.create(Change(record, (created,)), secret, idempotency, most=most, admit=admit)
+        return await self._store.create(Change(record, events), secret, idempotency, most=most, admit=admit)
 
     async def clusters(
         self, caller: Caller, states: Sequence[ClusterState] | None = None, *, everyone: bool = False

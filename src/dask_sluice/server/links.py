@@ -11,7 +11,7 @@ import asyncio
 import hmac
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -286,21 +286,27 @@ def read_hello(message: Mapping[str, Any], name: str) -> AgentHello:
 def read_report(message: Mapping[str, Any]) -> AgentReport:
     """A report, checked."""
     workers, retired, idle = message.get("workers"), message.get("retired", []), message.get("idle_since")
-    if not isinstance(workers, list) or not isinstance(retired, list):
+    left = message.get("left", [])
+    if not isinstance(workers, list) or not isinstance(retired, list) or not isinstance(left, list):
         raise LinkMisused("its report has no list of workers")
     if idle is not None and not isinstance(idle, int | float):
         raise LinkMisused("its report's idle_since is no number")
     return AgentReport(
-        workers={
-            str(worker.get("name")): WorkerLoad(int(worker.get("processing") or 0), int(worker.get("memory_used") or 0))
-            for worker in workers
-            if isinstance(worker, dict)
-        },
+        workers=_loads(workers),
         retired=frozenset(str(name) for name in retired),
         clients=_number(message, "clients"),
         active=bool(message.get("active")),
         idle_since=None if idle is None else float(idle),
+        left=_loads(left),
     )
+
+
+def _loads(workers: Iterable[Any]) -> dict[str, WorkerLoad]:
+    return {
+        str(worker.get("name")): WorkerLoad(int(worker.get("processing") or 0), int(worker.get("memory_used") or 0))
+        for worker in workers
+        if isinstance(worker, dict)
+    }
 
 
 def read_event(message: Mapping[str, Any]) -> tuple[str, ReasonCode, Mapping[str, Any]]:

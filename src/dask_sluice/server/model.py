@@ -122,6 +122,8 @@ class ClusterSpec:
     """Environment variables of its processes; secret ones are kept with the cluster's secrets."""
     backend: Mapping[str, Any] = field(default_factory=dict)
     """The administrator's free keys for the backend."""
+    left_out: tuple[str, ...] = ()
+    """Names among the variables asked for that none can have: its processes do without."""
     prices: Prices = Prices()
 
     @property
@@ -287,7 +289,8 @@ class AgentReport:
     active: bool
     idle_since: float | None
     left: Mapping[str, WorkerLoad] = field(default_factory=dict)
-    """How those workers were last that are not among `workers` any more; the newest of them."""
+    """How those workers were last that are not among `workers` any more; the newest of them. Of a report alone: those
+    that have left since the one before."""
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ GroupName = UserName
 Seconds = Annotated[float, Field(gt=0)]
 AnchoredPath = Annotated[Path, AfterValidator(_anchored)]
 Url = Annotated[str, AfterValidator(_url)]
+LEAST_OF_A_SECRET = 8
 SecondsOrNever = Annotated[float, Field(ge=0)]
 
 
@@ -44,11 +45,7 @@ def _from_file(value: Any, info: ValidationInfo) -> Any:
     """The secret in the file, where one is named instead of it. A line break at its end is no part of it."""
     if not isinstance(value, dict):
         return value
-    if list(value) != ["file"] or not isinstance(value["file"], str):
-        raise ValueError("must be the secret itself, or 'file:' with the path of the file that holds it")
-    path = Path(value["file"]).expanduser()
-    base = (info.context or {}).get("base")
-    path = base / path if base is not None else path.absolute()
+    path = _file_of(value, info)
     try:
         text = path.read_text(encoding="utf-8").rstrip("\r\n")
     except OSError as error:
@@ -58,6 +55,23 @@ def _from_file(value: Any, info: ValidationInfo) -> Any:
     if not text:
         raise ValueError(f"the file {path} is empty")
     return text
+
+
+def _file_of(value: Any, info: ValidationInfo) -> Path:
+    """The path in `{file: path}`."""
+    if not isinstance(value, dict) or list(value) != ["file"] or not isinstance(value["file"], str):
+        raise ValueError("must be the secret itself, or 'file:' with the path of the file that holds it")
+    return _anchored(Path(value["file"]), info)
+
+
+def _mounted(value: Any, info: ValidationInfo) -> Any:
+    if value is None or isinstance(value, (SecretStr, Path)):
+        return value
+    if not isinstance(value, str):
+        return _file_of(value, info)
+    if len(value) < LEAST_OF_A_SECRET:
+        raise ValueError(f"must have at least {LEAST_OF_A_SECRET} characters")
+    return SecretStr(value)
 
 
 class Section(BaseModel):
@@ -77,3 +91,7 @@ class SecretFile(Section):
 
 Secret = Annotated[SecretStr, BeforeValidator(_from_file, json_schema_input_type=SecretStr | SecretFile)]
 """A secret, written into the settings or named by its file: `{file: /run/secrets/token}`."""
+
+_AS_WRITTEN = Annotated[SecretStr, Field(min_length=LEAST_OF_A_SECRET)] | SecretFile
+MountedSecret = Annotated[SecretStr | Path, BeforeValidator(_mounted, json_schema_input_type=_AS_WRITTEN)]
+"""The same, where the file is read by whoever needs the secret, each time: its path, or the secret."""

@@ -85,7 +85,7 @@ def _decisive(report: AgentReport) -> tuple[object, ...]:
 
 
 def _left(before: AgentReport, report: AgentReport) -> Mapping[str, WorkerLoad]:
-    known = {**before.left, **before.workers}
+    known = {**before.left, **before.workers, **report.left}
     left = [(name, load) for name, load in known.items() if name not in report.workers]
     return dict(left[-LEFT_KEPT:])
 

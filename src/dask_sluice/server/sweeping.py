@@ -46,6 +46,7 @@ class Sweeper:
             for name in names:
                 await self._backend.forget(name)
             await self._forget_what_belongs_to_nothing(self._backend)
+        await self._store.kept_logs(self._clock).trim()
         if self._log_dir is not None:
             await asyncio.to_thread(shorten_logs, self._log_dir)
 

@@ -83,6 +83,8 @@ class ClusterView:
     lease: LeaseView = LeaseView()
     budget: Optional[ReasonView] = None
     """What is to be known of the budgets that it draws on, once one of them is nearly spent."""
+    notes: tuple[str, ...] = ()
+    """What its owner should know of how it was made otherwise than asked for."""
 
 
 @dataclass(frozen=True)
@@ -304,8 +306,12 @@ T = TypeVar("T")
 
 def read(cls: type[T], data: Mapping[str, Any]) -> T:
     """`data` as the given view, nested views included; unknown keys are ignored."""
-    names = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    values = {key: value for key, value in data.items() if key in names}
+    types = {f.name: str(f.type) for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    values = {
+        key: tuple(value) if isinstance(value, list) and types[key].startswith("tuple[") else value
+        for key, value in data.items()
+        if key in types
+    }
     fields_of = next((known for known in cls.__mro__ if known in _NESTED), cls)
     for name, nested in _NESTED.get(fields_of, {}).items():
         if values.get(name) is not None:

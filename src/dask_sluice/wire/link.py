@@ -43,9 +43,7 @@ class WorkerReport(_WorkerReport, total=False):
     processing: int  # tasks on it now; missing counts as 0
 
 
-class Report(TypedDict):
-    """State of the scheduler."""
-
+class _Report(TypedDict):
     op: str  # "report"
     workers: list[WorkerReport]
     retired: list[str]  # names retired since hello, data safe; at most the last 1000
@@ -53,6 +51,12 @@ class Report(TypedDict):
     tasks: int  # not forgotten
     active: bool  # something runs, waits or is queued
     idle_since: Optional[float]  # epoch seconds, None while active
+
+
+class Report(_Report, total=False):
+    """State of the scheduler."""
+
+    left: list[WorkerReport]  # workers that are gone since the report before, as they last were
 
 
 class Wish(TypedDict):

@@ -23,6 +23,7 @@ class ReasonCode(str, Enum):
     QUEUED = "queued"
     WORKERS_QUEUED = "workers_queued"
     QUEUED_FOR_TURN = "queued_for_turn"
+    VARIABLES_LEFT_OUT = "variables_left_out"
     SCHEDULER_SUBMITTING = "scheduler_submitting"
     SCHEDULER_STARTING = "scheduler_starting"
     SCHEDULER_CONNECTING = "scheduler_connecting"
@@ -33,7 +34,6 @@ class ReasonCode(str, Enum):
     SCHEDULER_CLOSED = "scheduler_closed"
     SCHEDULER_LINK_LOST = "scheduler_link_lost"
     SCHEDULER_LINK_BACK = "scheduler_link_back"
-    NO_CAPACITY = "no_capacity"
     WORKERS_PENDING = "workers_pending"
     BACKEND_REFUSED = "backend_refused"
     BACKEND_UNAVAILABLE = "backend_unavailable"
@@ -121,12 +121,16 @@ CATALOGUE: Mapping[ReasonCode, ReasonText] = {
         "It starts by itself when others end. Whoever has used least is served first.",
     ),
     ReasonCode.WORKERS_QUEUED: ReasonText(
-        "{count} workers wait for room: {used} of {limit} are in use by {who}; number {position} in the queue",
+        "{count_workers} must wait for room: {used} of {limit} are in use by {who}; number {position} in the queue",
         "They start by themselves when others end. Whoever has used least is served first.",
     ),
     ReasonCode.QUEUED_FOR_TURN: ReasonText(
-        "{count} starts wait for their turn: {limit} for {who}",
+        "{count_starts} must wait: {limit} for {who}",
         "They follow by themselves, so many at a time; an administrator sets the number.",
+    ),
+    ReasonCode.VARIABLES_LEFT_OUT: ReasonText(
+        "environment variables were left out, since none can be called so: {names}",
+        "Names consist of letters, digits and _, and start with no digit. The rest is set.",
     ),
     ReasonCode.SCHEDULER_SUBMITTING: ReasonText(
         "the backend has been asked to start the scheduler and is not done with it",
@@ -156,12 +160,8 @@ CATALOGUE: Mapping[ReasonCode, ReasonText] = {
         "It connects again by itself; until then the server cannot see which workers have connected.",
     ),
     ReasonCode.SCHEDULER_LINK_BACK: ReasonText("the scheduler is connected to the server again"),
-    ReasonCode.NO_CAPACITY: ReasonText(
-        "waits for room on the machines: {message}",
-        "It starts by itself once there is room. Something smaller finds room sooner.",
-    ),
     ReasonCode.WORKERS_PENDING: ReasonText(
-        "{count} workers have not been started yet; {name}: {why}",
+        "{count_workers} not started yet; {name}: {why}",
         "They start by themselves; cluster.worker_reports() and `dask-sluice show` tell what each of them waits for.",
     ),
     ReasonCode.BACKEND_REFUSED: ReasonText(
@@ -171,11 +171,11 @@ CATALOGUE: Mapping[ReasonCode, ReasonText] = {
     ReasonCode.BACKEND_UNAVAILABLE: ReasonText(
         "the {backend} backend does not answer: {message}", "The server tries again by itself."
     ),
-    ReasonCode.SCALED: ReasonText("{by} asked for {count} workers"),
+    ReasonCode.SCALED: ReasonText("{by} asked for {count_workers}"),
     ReasonCode.ADAPT_SET: ReasonText("{by} asked for adaptive scaling between {minimum} and {maximum} workers"),
-    ReasonCode.ADAPT_OFF: ReasonText("{by} turned adaptive scaling off; {count} workers stay wanted"),
-    ReasonCode.ADAPTIVE_UP: ReasonText("adaptive scaling asks for {count} workers instead of {before}: {why}"),
-    ReasonCode.ADAPTIVE_DOWN: ReasonText("adaptive scaling asks for {count} workers instead of {before}: {why}"),
+    ReasonCode.ADAPT_OFF: ReasonText("{by} turned adaptive scaling off; it stays at {count_workers}"),
+    ReasonCode.ADAPTIVE_UP: ReasonText("adaptive scaling asks for {count_workers} instead of {before}: {why}"),
+    ReasonCode.ADAPTIVE_DOWN: ReasonText("adaptive scaling asks for {count_workers} instead of {before}: {why}"),
     ReasonCode.LIMIT_CLAMPED: ReasonText(
         "{asked} workers were asked for; the limit is {limit_by}, so it is {count} (now {now})",
         "An administrator sets the limit; smaller workers may fit more often.",
@@ -284,7 +284,7 @@ CATALOGUE: Mapping[ReasonCode, ReasonText] = {
     ReasonCode.SERVER_CHANGED: ReasonText("looked after by another server from now on"),
     ReasonCode.UNSCHEDULABLE: ReasonText(
         "waits for a node: {why}",
-        "It starts by itself when a node has room; a smaller size fits sooner.",
+        "It starts by itself once a node can take it. Where that is a matter of room, something smaller fits sooner.",
     ),
     ReasonCode.IMAGE_PULLING: ReasonText(
         "the image {image} is being pulled", "A large image takes minutes, once a node."
@@ -361,10 +361,18 @@ class Reason:
         return CATALOGUE[self.code].hint
 
 
+_COUNTED = ("worker", "start")
+"""`{count_workers}` is the detail `count` with its noun: 1 worker, 2 workers."""
+
+
 class _Details(dict[str, Any]):
     """Details as `str.format_map` asks for them."""
 
     def __getitem__(self, key: str) -> Any:
+        for thing in _COUNTED:
+            if key.endswith(f"_{thing}s") and key not in self:
+                count = self[key.removesuffix(f"_{thing}s")]
+                return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
         value = self.get(key, "" if key in ("last_lines", "last_use") else "?")
         is_time = key.endswith("_s") and isinstance(value, (int, float))
         return span(value) if is_time else value

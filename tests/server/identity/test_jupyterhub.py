@@ -175,8 +175,8 @@ async def test_a_mounted_token_is_read_anew_and_one_that_is_not_there_keeps_the_
     tmp_path: Path,
 ) -> None:
     file = tmp_path / "token"
-    settings = JupyterHubSettings(service_token_file=file)
-    with pytest.raises(CannotStart, match="service_token_file"):
+    settings = JupyterHubSettings.model_validate({"service_token": {"file": str(file)}})
+    with pytest.raises(CannotStart, match="service_token: its file cannot be read"):
         await JupyterHubAuthenticator(settings=settings, environ=API).start(tmp_path)
     file.write_text("first-token\n")
     door = JupyterHubAuthenticator(settings=settings, environ=API)
@@ -218,7 +218,8 @@ def test_the_settings_choose_it_and_it_can_all_that_the_pages_ask_for() -> None:
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"service_token": "12345678", "service_token_file": "/x"}, "not both"),
+        ({"service_token": "1234567"}, "at least 8 characters"),
+        ({"service_token": {"path": "/x"}}, "'file:' with the path"),
         ({"key_file": "/x"}, "belong together"),
         ({"api_url": "hub:8081"}, "must be an address"),
         ({"base_url": "lab"}, "must be a path"),

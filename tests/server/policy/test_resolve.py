@@ -179,12 +179,24 @@ def test_a_users_variables_lie_over_the_sites_and_are_checked_by_name() -> None:
     """
     spec = resolved(text, {"env": {"LEVEL": "debug", "N": 3, "ON": True, "OWNER": "me"}}).spec
     assert spec.variables == {"GDAL": "512", "LEVEL": "debug", "N": "3", "ON": "true", "OWNER": "ada"}
-    for name in ("LD_PRELOAD", "SLUICE_LAUNCH", "AWS_KEY", "A B"):
+    for name in ("LD_PRELOAD", "SLUICE_LAUNCH", "AWS_KEY"):
         with pytest.raises(OptionInvalid, match="env has a variable") as caught:
             resolved(text, {"env": {name: "1"}})
         assert caught.value.option == "env"
     with pytest.raises(OptionInvalid, match="variable A must be text"):
         resolved(text, {"env": {"A": [1]}})
+
+
+def test_variables_that_none_can_be_called_are_left_out_with_a_word_and_the_rest_is_set() -> None:
+    """People send their whole environment, with functions that their shell has exported."""
+    text = 'options: {env: {type: mapping, sets: {variables: "{options.env}"}}}'
+    given = {"GOOD": "1", "BASH_FUNC_module%%": "() { eval; }", "A B": "2", "1ST": "3"}
+    found = resolved(text, {"env": given})
+    assert found.spec.variables == {"GOOD": "1"}
+    assert found.spec.left_out == ("1ST", "A B", "BASH_FUNC_module%%")
+    (note,) = (note for note in found.plan.notes if "variables" in note)
+    assert "none can be called so: '1ST', 'A B', 'BASH_FUNC_module%%'" in note
+    assert not any("BASH_FUNC" in value.key for value in found.plan.values)
 
 
 def test_an_image_of_a_user_is_checked() -> None:

@@ -7,12 +7,12 @@ object is looked up, and numbers and texts stay small. What is beyond that becom
 from __future__ import annotations
 
 import ast
-import math
 import operator
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any
 
+from ...server.arithmetic import CALLS, SUMS
 from .report import Where
 from .symbols import (
     MISSING,
@@ -42,15 +42,8 @@ Scope = dict[str, Any]
 _LARGEST = 1e18
 _LONGEST = 20_000
 _STEPS = 20_000
-_SUMS: Mapping[type, Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-    ast.Pow: operator.pow,
-}
+_SUMS: Mapping[type, Callable[[Any, Any], Any]] = {**SUMS, ast.Mod: operator.mod, ast.Pow: operator.pow}
+"""More than templates can say: what is plain comes out as a number, and the rest must be said otherwise."""
 _COMPARISONS: Mapping[type, Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
@@ -64,28 +57,24 @@ _COMPARISONS: Mapping[type, Callable[[Any, Any], Any]] = {
     ast.IsNot: operator.is_not,
 }
 _CALLS: Mapping[str, Callable[..., Any]] = {
+    **CALLS,
     "str": str,
     "int": int,
     "float": float,
     "bool": bool,
-    "round": round,
     "abs": abs,
-    "min": min,
-    "max": max,
     "len": len,
     "sum": sum,
     "list": list,
     "tuple": tuple,
     "sorted": sorted,
-    "ceil": math.ceil,
-    "floor": math.floor,
 }
 _METHODS: Mapping[type, tuple[str, ...]] = {
     dict: ("get", "keys", "values", "items", "copy"),
     str: ("format", "join", "lower", "upper", "strip", "replace", "split", "startswith", "endswith", "title"),
     list: ("index", "copy"),
 }
-_IN_TEMPLATES = ("min", "max", "ceil", "floor", "round")
+_IN_TEMPLATES = tuple(CALLS)
 
 
 class NotStatic(Exception):

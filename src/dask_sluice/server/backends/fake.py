@@ -20,6 +20,7 @@ from ...wire.launch import SchedulerLaunch, WorkerLaunch
 from ...wire.reasons import Reason, ReasonCode
 from ..clock import Clock, SystemClock
 from .fake_agent import Dial, FakeAgent, Line, memory_lines
+from .news import News
 from .protocol import Capabilities, Handle, Job, JobKind, JobState, LogPart, Refused, Seen, Unavailable
 
 
@@ -58,7 +59,7 @@ PRESETS: Mapping[str, Dials] = {
     "slow_to_start": Dials(scheduler=JobDials(start_after_s=20)),
     "no_capacity": Dials(
         worker=JobDials(
-            start_after_s=60, waits_for=Reason(ReasonCode.NO_CAPACITY, {"message": "no machine has 4 cores left"})
+            start_after_s=60, waits_for=Reason(ReasonCode.UNSCHEDULABLE, {"why": "no machine has 4 cores left"})
         )
     ),
     "never_connects": Dials(scheduler=JobDials(connect_after_s=None)),
@@ -92,7 +93,7 @@ class World:
 
     things: dict[str, Thing] = field(default_factory=dict)
     agents: dict[str, FakeAgent] = field(default_factory=dict)
-    watchers: list[asyncio.Queue[str | None]] = field(default_factory=list)
+    watchers: list[News] = field(default_factory=list)
     doors: list[Dial] = field(default_factory=list)
     """How agents reach the servers that are there; without any they do not call home."""
 
@@ -105,7 +106,7 @@ class World:
 
     def changed(self, cluster: str) -> None:
         for watcher in self.watchers:
-            watcher.put_nowait(cluster)
+            watcher.tell(cluster)
 
 
 class TakesLinks(Protocol):
@@ -133,7 +134,7 @@ class FakeBackend:
         self.dials = dials or PRESETS[preset]
         self.clock: Clock = clock or SystemClock()
         self.submits: list[str] = []
-        self._closing: list[asyncio.Queue[str | None]] = []
+        self._news = News()
         self._serving: set[asyncio.Task[None]] = set()
         self._door: Dial | None = None
 
@@ -146,8 +147,8 @@ class FakeBackend:
         for serving in self._serving:
             serving.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
-        for queue in self._closing:
-            queue.put_nowait(None)
+        self.world.watchers = [news for news in self.world.watchers if news is not self._news]
+        self._news.close()
 
     def describe(self) -> Capabilities:
         return Capabilities(
@@ -193,16 +194,10 @@ class FakeBackend:
         self._answer()
         return [_handle(thing.job) for thing in self.world.things.values() if thing.state is not JobState.ENDED]
 
-    async def changes(self) -> AsyncIterator[str]:
-        queue: asyncio.Queue[str | None] = asyncio.Queue()
-        self.world.watchers.append(queue)
-        self._closing.append(queue)
-        try:
-            while (cluster := await queue.get()) is not None:
-                yield cluster
-        finally:
-            self.world.watchers.remove(queue)
-            self._closing.remove(queue)
+    def changes(self) -> AsyncIterator[str]:
+        if self._news not in self.world.watchers:
+            self.world.watchers.append(self._news)
+        return self._news.listen()
 
     async def logs(self, cluster: str, job_id: str, *, max_bytes: int = 1_000_000) -> str:
         return self._log(cluster, job_id)[-max_bytes:]

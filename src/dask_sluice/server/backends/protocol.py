@@ -180,6 +180,22 @@ class ReadsLogs(Protocol):
         """The end of the job's output, empty where there is none."""
 
 
+class KeepsLogs(Protocol):
+    """What the server offers to a backend that loses a log with its process: every server on the store can read it."""
+
+    async def keep(self, cluster: str, job_id: str, log: bytes) -> None:
+        """Keep this log in the place of an earlier one; an empty one only where there is none."""
+
+    async def read(self, cluster: str, job_id: str) -> bytes | None:
+        """The log, the newest of it; None where none is kept."""
+
+    async def forget(self, cluster: str) -> None:
+        """Delete those of this cluster."""
+
+    async def clusters(self) -> list[str]:
+        """Of which clusters some are kept, sorted."""
+
+
 @dataclass(frozen=True)
 class LogPart:
     """A piece of a job's output, and where the next one begins: opaque, empty only before anything was written."""

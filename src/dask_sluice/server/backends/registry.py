@@ -7,7 +7,7 @@ from typing import Any, cast
 from .. import plugins
 from ..directories import Directories
 from ..settings_schema import Backend as BackendSettings
-from .protocol import Backend
+from .protocol import Backend, KeepsLogs
 
 GROUP = "dask_sluice.backends"
 _BUILT_IN = {
@@ -25,9 +25,10 @@ def find(kind: str) -> Any:
     return plugins.find("backend.kind", _BUILT_IN.get(kind, kind), GROUP)
 
 
-def make_backend(settings: BackendSettings, places: Directories) -> Backend:
+def make_backend(settings: BackendSettings, places: Directories, logs: KeepsLogs | None = None) -> Backend:
     """The backend that the settings name, not started.
 
+    logs    where it keeps what processes wrote that are gone; None: it will not be started
     raises  CannotStart with the nearest name or setting there is
     """
     kind = find(settings.kind)
@@ -37,7 +38,7 @@ def make_backend(settings: BackendSettings, places: Directories) -> Backend:
         staged = stage(places.data / "agent")
         made = kind(settings.local, data_dir=places.data, runtime_dir=places.runtime, stage=staged)
     elif settings.kind == "kubernetes":
-        made = kind(settings.kubernetes, data_dir=places.data)
+        made = kind(settings.kubernetes, logs)
     elif settings.kind == "fake":
         made = kind(preset=settings.fake.preset)
     else:

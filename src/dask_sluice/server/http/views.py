@@ -7,6 +7,7 @@ from ...wire.names import DASHBOARD_PATH, TUNNEL_PATH, server_name
 from ...wire.reasons import Reason
 from ...wire.states import ClusterState, WorkerState
 from ..model import ClusterRecord, Event, WorkerRecord
+from ..policy.variables import left_out
 from ..reconcile_budget import budget_notice
 
 
@@ -32,6 +33,7 @@ def cluster_view(record: ClusterRecord) -> ClusterView:
         server_name=server_name(record.name),
         lease=lease_view(record),
         budget=reason_view(budget) if budget and record.state.is_active else None,
+        notes=(left_out(record.spec.left_out).sentence,) if record.spec.left_out else (),
     )
 
 

@@ -21,7 +21,7 @@ from . import templates
 from .names import user_values
 from .options import PROFILE, Chosen, Offer
 from .templates import Scope, TemplateError
-from .variables import as_text, wrong_with_name
+from .variables import as_text, is_name, wrong_with_name
 
 PROCESSES = ("worker", "scheduler")
 _OF_PROFILE = ("label", "help", "groups", "users")
@@ -112,19 +112,21 @@ class Maker:
         for process in PROCESSES:
             if process in values:
                 values[process] = sized(values[process], self._policy.nodes)
-        for name in values.get("variables", {}):
+        for name in filter(is_name, values.get("variables", {})):
             if wrong := wrong_with_name(name, None):
                 raise ValueError(f"variables {wrong}")
         if values:
             yield Layer(source, _with_texts(values, source))
 
     def _check_names(self, template: str, variables: Any, source: str) -> None:
-        """Names that came out of a user's mapping are the user's."""
+        """Names that came out of a user's mapping are the user's. Those that cannot be are left out later, with a
+        word: people send their whole environment.
+        """
         option = next((n.partition(".")[2] for n in templates.names(template) if n.startswith("options.")), PROFILE)
         if not isinstance(variables, Mapping):
             raise OptionInvalid(option, f"{option} must be a mapping of environment variables")
-        for name in variables:
-            if wrong := wrong_with_name(str(name), self._policy.variables):
+        for name in filter(is_name, map(str, variables)):
+            if wrong := wrong_with_name(name, self._policy.variables):
                 raise OptionInvalid(option, f"{option} {wrong}", details={"source": source})
 
 

@@ -33,6 +33,7 @@ from .layers import PROCESSES, layers, scope_of
 from .options import Chosen, Machine, Offer, effective, offer
 from .sizes import invalid, number, size_of, text
 from .templates import Scope, TemplateError
+from .variables import is_name, left_out
 
 AS_SET = LeaseRequest()
 """A lease in which the administrator's settings decide everything."""
@@ -150,7 +151,8 @@ class Policy:
         scheduler, worker = size_of(merged, "scheduler"), size_of(merged, "worker")
         most, most_by, notes = self._most_workers(caller, scheduler, worker, merged)
         notes += _too_little(scheduler, merged.source("scheduler", "memory"))
-        variables = dict(merged.get("variables") or {})
+        variables, unnameable = _variables(merged)
+        notes += [left_out(unnameable).sentence] if unnameable else []
         spec = ClusterSpec(
             name=name,
             owner=caller.name,
@@ -171,6 +173,7 @@ class Policy:
             scheduler_image=self._image(merged, "scheduler_image"),
             variables={key: value for key, value in variables.items() if isinstance(value, str)},
             backend=self._checked_overlay(merged),
+            left_out=unnameable,
         )
         secret = {k: v.get_secret_value() for k, v in variables.items() if isinstance(v, SecretStr)}
         return Resolved(spec, secret, replace(_plan(spec, secret, merged, notes), limits=tuple(self._told(spec))))
@@ -255,6 +258,13 @@ def _too_little(scheduler: Size, source: str) -> Iterator[str]:
         )
 
 
+def _variables(merged: Merged) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The variables, and the names of those that no process can have."""
+    given = dict(merged.get("variables") or {})
+    unnameable = tuple(sorted(name for name in given if not is_name(name)))
+    return {name: value for name, value in given.items() if is_name(name)}, unnameable
+
+
 def _environment(merged: Merged) -> str:
     path = text(merged, "environment")
     if path and (not path.startswith("/") or "\0" in path or "/../" in f"{path}/"):
@@ -274,6 +284,7 @@ def _plan(spec: ClusterSpec, secret: Mapping[str, str], merged: Merged, notes: S
         PlanValue(".".join(path), _told(path, value), merged.source(*path))
         for path, value in leaves(merged.values)
         if path[-1] != "threads" and path != ("max_workers",) and value != {}
+        if path[0] != "variables" or path[-1] not in spec.left_out
     ]
     values.append(PlanValue("max_workers", spec.max_workers, spec.max_workers_by))
     if spec.lease.absent_s:

@@ -10,29 +10,16 @@ from __future__ import annotations
 import ast
 import difflib
 import math
-import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 from pydantic import SecretStr
 
+from ..arithmetic import CALLS, SUMS
+
 LONGEST = 500
-_SUMS: Mapping[type, Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-}
-_CALLS: Mapping[str, Callable[..., Any]] = {
-    "min": min,
-    "max": max,
-    "ceil": math.ceil,
-    "floor": math.floor,
-    "round": round,
-}
 
 
 class TemplateError(ValueError):
@@ -177,16 +164,16 @@ def _check_shape(node: ast.expr, text: str) -> None:
             return None
         case ast.UnaryOp(op=ast.USub(), operand=inner):
             return _check_shape(inner, text)
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _SUMS:
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in SUMS:
             _check_shape(left, text)
             return _check_shape(right, text)
-        case ast.Call(func=ast.Name(id=name), args=[_, *_] as args, keywords=[]) if name in _CALLS:
+        case ast.Call(func=ast.Name(id=name), args=[_, *_] as args, keywords=[]) if name in CALLS:
             for inner in args:
                 _check_shape(inner, text)
             return None
     raise TemplateError(
         f"{{{text}}}: braces may hold a name such as user.name or options.NAME, or a sum over names and numbers "
-        f"with + - * / // and {', '.join(_CALLS)}; a brace itself is written twice: {{{{"
+        f"with + - * / // and {', '.join(CALLS)}; a brace itself is written twice: {{{{"
     )
 
 
@@ -219,10 +206,10 @@ def _sum(node: ast.expr, values: Mapping[str, Any]) -> int | float:
             case ast.UnaryOp():
                 result = -_sum(node.operand, values)
             case ast.BinOp():
-                result = _SUMS[type(node.op)](_sum(node.left, values), _sum(node.right, values))
+                result = SUMS[type(node.op)](_sum(node.left, values), _sum(node.right, values))
             case ast.Call(func=ast.Name(id=name)):
                 inner = [_sum(each, values) for each in node.args]
-                result = _CALLS[name](inner) if name in ("min", "max") else _CALLS[name](*inner)
+                result = CALLS[name](inner) if name in ("min", "max") else CALLS[name](*inner)
             case _:
                 result = _value(node, values)
         if isinstance(result, (int, float)) and not isinstance(result, bool) and math.isfinite(result):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Any
 
+from ...wire.reasons import Reason, ReasonCode
 from ..settings_policy import VariableRules
 
 RESERVED = ("SLUICE_*",)
@@ -16,12 +18,19 @@ LONGEST = 100_000
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
+def is_name(name: str) -> bool:
+    """Whether a process can be sure to get a variable of this name. A shell exports functions under names that no
+    shell takes back; Kubernetes refuses them.
+    """
+    return bool(_NAME.fullmatch(name)) and len(name) <= 255
+
+
 def wrong_with_name(name: str, rules: VariableRules | None) -> str:
     """Why this variable may not be set, as a sentence without its subject; empty where it may.
 
     rules  for names that a user gave; None: the administrator's own
     """
-    if not _NAME.fullmatch(name) or len(name) > 255:
+    if not is_name(name):
         return f"has a variable {name!r}: names consist of letters, digits and _, and start with no digit"
     denied = (*RESERVED, *(() if rules is None else (*LOADERS, *rules.denied)))
     for pattern in denied:
@@ -31,6 +40,13 @@ def wrong_with_name(name: str, rules: VariableRules | None) -> str:
     if rules is not None and not any(fnmatchcase(name, pattern) for pattern in rules.allowed):
         return f"has a variable {name!r}: only {', '.join(rules.allowed) or 'none'} may be set"
     return ""
+
+
+def left_out(names: Iterable[str]) -> Reason:
+    """What is said of variables whose names cannot be: the first few, shortened."""
+    shown = [repr(name if len(name) <= 40 else f"{name[:40]}...") for name in sorted(names)]
+    more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
+    return Reason(ReasonCode.VARIABLES_LEFT_OUT, {"names": ", ".join(shown[:5]) + more})
 
 
 def as_text(value: Any) -> str:

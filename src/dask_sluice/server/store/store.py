@@ -23,6 +23,7 @@ from sqlalchemy.exc import IntegrityError
 
 from ...wire.errors import IdempotencyConflict
 from ...wire.states import ClusterState
+from ..clock import Clock
 from ..decision import Change
 from ..ledger import Interval
 from ..limits import Bound, too_many_clusters
@@ -30,6 +31,7 @@ from ..model import ClusterRecord, Event, WorkerRecord
 from . import documents, rows, schema, usage
 from .database import Database
 from .engines import Location
+from .kept_logs import KeptLogs
 from .replicas import Replicas
 from .signals import hear, lead
 from .tables import clusters, events, keys, requests, secrets, workers
@@ -88,6 +90,10 @@ class Store:
     def replicas(self) -> Replicas:
         """Who of several servers works on what."""
         return Replicas(self._db, self.replica)
+
+    def kept_logs(self, clock: Clock) -> KeptLogs:
+        """What processes wrote that are gone."""
+        return KeptLogs(self._db, clock)
 
     async def close(self) -> None:
         if self._database is not None:

@@ -122,6 +122,19 @@ intervals = Table(
     Index("ix_intervals_group", "group_name", "ended_at"),
 )
 
+# What processes wrote that are gone, where the backend cannot tell any more; compressed. No foreign key: the backend
+# may keep and forget it before or after the record changes.
+kept_logs = Table(
+    "kept_logs",
+    metadata,
+    Column("cluster", String(63), primary_key=True),
+    Column("job_id", String(128), primary_key=True),
+    Column("kept_at", Float, nullable=False),
+    # Of `log`, in bytes.
+    Column("size", Integer, nullable=False),
+    Column("log", LargeBinary, nullable=False),
+)
+
 # One row for each living server. A lease is the replica's, not the cluster's: renewing it costs the same with
 # ten thousand clusters as with one (docs/decisions/0008-leases-of-replicas.md).
 replicas = Table(

@@ -6,7 +6,6 @@ appended; null takes away. `pods` of a layer lies under its `scheduler` and `wor
 
 from __future__ import annotations
 
-from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
@@ -316,8 +315,8 @@ def test_a_mount_without_its_volume_is_found_once_all_layers_are_together() -> N
     resolved(site + "policy: {everyone: {backend: {pods: {volumes: [{name: a, emptyDir: {}}]}}}}\n")
 
 
-def test_a_backend_made_without_a_file_says_the_same(tmp_path: Path) -> None:
-    backend = KubernetesBackend(KubernetesSettings(), data_dir=tmp_path)
+def test_a_backend_made_without_a_file_says_the_same() -> None:
+    backend = KubernetesBackend(KubernetesSettings(), None)
     assert isinstance(backend, ChecksOverlays)
     wrong = backend.check_overlay({"worker": {"pod": {"node_selector": {}}}})
     assert wrong == ["worker.pod.node_selector: unknown key 'node_selector'. Did you mean 'nodeSelector'?"]

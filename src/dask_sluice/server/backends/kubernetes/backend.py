@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ...staging import archive
 from ..news import News
-from ..protocol import Capabilities, Handle, Job, JobKind, LogPart, Seen, Unavailable
+from ..protocol import Capabilities, Handle, Job, JobKind, KeepsLogs, LogPart, Seen, Unavailable
 from . import names
 from .access import Access, find_access
+from .agents import Agents
 from .api import Api, Object
 from .creations import Creations
 from .deletions import Deletions
-from .kept_logs import KeptLogs
 from .log_text import text_of
 from .looking import has_ended, see
 from .overlay import sentences
@@ -38,30 +37,32 @@ class KubernetesBackend:
     def __init__(
         self,
         settings: KubernetesSettings,
+        logs: KeepsLogs | None,
         *,
-        data_dir: Path,
         access: Access | None = None,
         agent: tuple[bytes, str] | None = None,
     ) -> None:
+        """`logs`: where those of pods are kept that are gone; None: it will not be started."""
         self._settings = settings
         self._given_access = access
         self._agent = agent or archive()
-        self._kept = KeptLogs(data_dir / "pod-logs")
+        self._kept = logs
         self._news = News()
         self._following: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
+        if self._kept is None:
+            raise RuntimeError("there is no place for logs")
         access = self._given_access or find_access(self._settings.kubeconfig, self._settings.context)
         self._own_namespace = access.namespace
-        self._kept.prepare()
         self._api = Api(access)
-        self._sights = Sights(
-            self._api, names.selector(self._settings), namespaces_of(self._settings, access.namespace), self._news.tell
-        )
+        places = namespaces_of(self._settings, access.namespace)
+        self._sights = Sights(self._api, names.selector(self._settings), places, self._news.tell)
         self._logs = PodLogs(self._api, self._kept)
-        self._creations = Creations(self._api, self._sights, self._settings, self._agent)
+        self._agents = Agents(self._api, self._sights, self._settings, self._agent, places)
+        self._creations = Creations(self._api, self._sights, self._settings, self._agents)
         self._deletions = Deletions(self._api, self._sights)
-        self._following = asyncio.create_task(self._sights.run())
+        self._following = asyncio.create_task(self._follow())
         try:
             async with asyncio.timeout(READY_WITHIN_S):
                 await self._sights.ready()
@@ -74,6 +75,11 @@ class KubernetesBackend:
             await asyncio.gather(self._following, return_exceptions=True)
             await self._api.close()
         self._news.close()
+
+    async def _follow(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._sights.run())
+            group.create_task(self._agents.run())
 
     def describe(self) -> Capabilities:
         return Capabilities(
@@ -112,7 +118,9 @@ class KubernetesBackend:
         sight = self._sights.sight(namespace, name)
         pod = sight.pod if sight is not None and not sight.gone else None
         over = sight is not None and has_ended(sight)
-        if not over or not await self._logs.is_kept(handle.cluster, handle.job_id):
+        if over:
+            await self._logs.whole(handle.cluster, handle.job_id, pod)
+        else:
             await self._logs.keep(handle.cluster, handle.job_id, pod)
         grace_s = 0 if over or pod is None else int(pod["spec"].get("terminationGracePeriodSeconds", 30))
         await self._deletions.delete(namespace, name, handle.job_id, grace_s=grace_s)
@@ -137,10 +145,10 @@ class KubernetesBackend:
     async def forget(self, cluster: str) -> None:
         left = [handle_of(pod) for pod in self._sights.pods() if is_of(pod, cluster)]
         await asyncio.gather(*(self.remove(handle) for handle in left))
-        await asyncio.to_thread(self._kept.forget, cluster)
+        await self._logs.kept.forget(cluster)
 
     async def kept(self) -> list[str]:
-        return await asyncio.to_thread(self._kept.clusters)
+        return await self._logs.kept.clusters()
 
     # -- looking
 
@@ -148,10 +156,8 @@ class KubernetesBackend:
         sight = self._sights.sight(*place_of(handle))
         if sight is None or not has_ended(sight):
             return see(handle.job_id, sight)
-        if not await self._logs.is_kept(handle.cluster, handle.job_id):
-            await self._logs.keep(handle.cluster, handle.job_id, None if sight.gone else sight.pod)
-        data = await asyncio.to_thread(self._kept.read, handle.cluster, handle.job_id)
-        return see(handle.job_id, sight, text_of(data or b"", LOG_TAIL_BYTES))
+        data = await self._logs.whole(handle.cluster, handle.job_id, None if sight.gone else sight.pod)
+        return see(handle.job_id, sight, text_of(data, LOG_TAIL_BYTES))
 
     def _pod_of(self, cluster: str, job_id: str) -> Object | None:
         name = names.object_name(job_id)

@@ -74,7 +74,26 @@ def selector(settings: KubernetesSettings, cluster: str = "") -> str:
     labels = {NAME_LABEL: settings.app_name, INSTANCE_LABEL: settings.instance, MANAGED_BY_LABEL: MANAGED_BY}
     if cluster:
         labels[CLUSTER_LABEL] = cluster
+    return _joined(labels)
+
+
+def _joined(labels: Mapping[str, str]) -> str:
     return ",".join(f"{key}={value}" for key, value in labels.items())
+
+
+def agent_labels(settings: KubernetesSettings) -> dict[str, str]:
+    """The labels of the ConfigMaps with the agent."""
+    return {
+        NAME_LABEL: settings.app_name,
+        COMPONENT_LABEL: "agent",
+        MANAGED_BY_LABEL: MANAGED_BY,
+        INSTANCE_LABEL: settings.instance,
+    }
+
+
+def agent_selector(settings: KubernetesSettings) -> str:
+    """The label selector of the ConfigMaps with the agent, of this release and of others."""
+    return _joined(agent_labels(settings))
 
 
 def labels_of(job: Job, settings: KubernetesSettings) -> dict[str, str]:

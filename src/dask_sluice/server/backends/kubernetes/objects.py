@@ -72,16 +72,10 @@ def agent_manifest(archive: bytes, fingerprint: str, settings: KubernetesSetting
 
     archive   a zip that Python runs
     """
-    labels = {
-        names.NAME_LABEL: settings.app_name,
-        names.COMPONENT_LABEL: "agent",
-        names.MANAGED_BY_LABEL: names.MANAGED_BY,
-        names.INSTANCE_LABEL: settings.instance,
-    }
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": _metadata(names.agent_config_map(fingerprint), namespace, labels, None),
+        "metadata": _metadata(names.agent_config_map(fingerprint), namespace, names.agent_labels(settings), None),
         "immutable": True,
         "binaryData": {AGENT_FILE: _base64(archive)},
     }

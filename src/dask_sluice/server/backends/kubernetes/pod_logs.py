@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from ..protocol import LogPart, Unavailable
+from ....wire.errors import BackendUnavailable
+from ..protocol import KeepsLogs, LogPart, Unavailable
 from . import names
 from .api import Api, ApiError, Object
-from .kept_logs import KEPT_BYTES, KeptLogs
 from .log_text import STAMP_BYTES, part_after, since_of, text_of
 from .looking import main_container
 
@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 KEEP_WITHIN_S = 10.0
 """A node that does not answer in this time keeps its logs to itself."""
+KEPT_BYTES = 1_000_000
+"""Of one log, the newest."""
 AT_ONCE = 8
 TAIL_LINES = "5000"
 MOST_BYTES = 20_000_000
@@ -25,13 +27,16 @@ MOST_BYTES = 20_000_000
 class PodLogs:
     """Reads and keeps logs."""
 
-    def __init__(self, api: Api, kept: KeptLogs) -> None:
+    def __init__(self, api: Api, kept: KeepsLogs) -> None:
+        self.kept = kept
         self._api = api
-        self._kept = kept
         self._keeping = asyncio.Semaphore(AT_ONCE)
 
-    async def keep(self, cluster: str, job_id: str, pod: Object | None) -> None:
-        """Keep the log as it is now, also one of which nothing can be read; never fails."""
+    async def keep(self, cluster: str, job_id: str, pod: Object | None) -> bytes:
+        """Keep the log as it is now, also one of which nothing can be read, and give it.
+
+        raises  Unavailable where it cannot be kept
+        """
         data = b""
         if pod is not None:
             async with self._keeping:
@@ -40,17 +45,28 @@ class PodLogs:
                         data = await self._fetch(pod, KEPT_BYTES, tailLines=TAIL_LINES)
                 except (ApiError, Unavailable, TimeoutError) as error:
                     log.info("%s: its last log cannot be read: %s", job_id, error or "no answer in time")
-        if data or await asyncio.to_thread(self._kept.read, cluster, job_id) is None:
-            await asyncio.to_thread(self._kept.keep, cluster, job_id, data)
+        try:
+            await self.kept.keep(cluster, job_id, data)
+        except BackendUnavailable as error:
+            raise Unavailable(error.message) from error
+        return data
 
-    async def is_kept(self, cluster: str, job_id: str) -> bool:
-        return await asyncio.to_thread(self._kept.read, cluster, job_id) is not None
+    async def whole(self, cluster: str, job_id: str, pod: Object | None) -> bytes:
+        """The log of a pod that has ended, which is kept now if it was not.
+
+        raises  Unavailable
+        """
+        try:
+            data = await self.kept.read(cluster, job_id)
+        except BackendUnavailable as error:
+            raise Unavailable(error.message) from error
+        return await self.keep(cluster, job_id, pod) if data is None else data
 
     async def end(self, cluster: str, job_id: str, pod: Object | None, most_bytes: int) -> str:
         """The newest of a log, living or kept."""
         data = await self._living(pod, min(2 * most_bytes + STAMP_BYTES, MOST_BYTES))
         if data is None:
-            data = await asyncio.to_thread(self._kept.read, cluster, job_id)
+            data = await self.kept.read(cluster, job_id)
         return text_of(data or b"", most_bytes)
 
     async def after(self, cluster: str, job_id: str, pod: Object | None, position: str, most_bytes: int) -> LogPart:
@@ -58,7 +74,7 @@ class PodLogs:
         since = {"sinceTime": f"{since_of(position)}Z"} if position else {}
         data = await self._living(pod, MOST_BYTES, **since)
         if data is None:
-            data = await asyncio.to_thread(self._kept.read, cluster, job_id)
+            data = await self.kept.read(cluster, job_id)
         return part_after(data or b"", position, most_bytes)
 
     async def _living(self, pod: Object | None, most_bytes: int, **parameters: str) -> bytes | None:

@@ -20,6 +20,8 @@ def refusal(error: ApiError, what: str) -> Refused | Unavailable:
             return Refused(message, Reason(ReasonCode.POD_SECURITY_REFUSED, {"what": what, "message": message}))
         if "cannot create resource" in message:
             return Unavailable(f"this server has not the rights that it needs (its Role): {message}")
+    if error.status == 404 and message.startswith("namespaces "):
+        return Refused(f"{message.replace('namespaces', 'the namespace', 1)}: an administrator has to make it first")
     if error.status == 409:  # a quota was changed at the same moment
         return Unavailable(message)
     return Refused(message)

@@ -119,15 +119,19 @@ class Directories:
 
     def marked(self, of: str | None = None) -> Iterator[tuple[str, JobFiles, Mark]]:
         """Name, job and mark of every cluster's jobs, or of this cluster's."""
-        for cluster in self.clusters():
-            if of is not None and of != cluster:
-                continue
-            for name in sorted(os.listdir(self._root / cluster)):
-                if name.endswith(".pid"):
-                    files = JobFiles(self._root / cluster, name.removesuffix(".pid"))
-                    mark = self.mark(files)
-                    if mark is not None:
-                        yield cluster, files, mark
+        for cluster in self.clusters() if of is None else [of]:
+            for name in self._names(cluster):
+                files = JobFiles(self._root / cluster, name.removesuffix(".pid"))
+                if name.endswith(".pid") and (mark := self.mark(files)) is not None:
+                    yield cluster, files, mark
+
+    def _names(self, cluster: str) -> list[str]:
+        """What is in a cluster's directory; nothing where there is none, or a link in its place."""
+        directory = self._root / cluster
+        try:
+            return [] if directory.is_symlink() else sorted(os.listdir(directory))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
 
     def forget(self, cluster: str) -> None:
         """Delete all of a cluster. Gone already is success; links are deleted, not followed."""

@@ -74,7 +74,7 @@ class JupyterHubAuthenticator:
             has_token = bool(self._place.service_token())
         except OSError as error:
             raise CannotStart(
-                f"authenticator.jupyterhub.service_token_file cannot be read: {error}",
+                f"authenticator.jupyterhub.service_token: its file cannot be read: {error}",
                 hint="It holds the token that the hub's configuration gives to our service.",
             ) from error
         self._hub = Hub(self._place, self._settings)
@@ -162,7 +162,7 @@ class JupyterHubAuthenticator:
         try:
             return self._place.service_token()
         except OSError as error:
-            log.warning("authenticator.jupyterhub.service_token_file cannot be read: %s", error)
+            log.warning("authenticator.jupyterhub.service_token: its file cannot be read: %s", error)
             return ""
 
     # -- what the hub says of a token

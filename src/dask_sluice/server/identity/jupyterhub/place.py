@@ -57,9 +57,7 @@ def place(settings: JupyterHubSettings, environ: Mapping[str, str]) -> Place:
     given = settings.service_token
     token: str | Path = environ.get("JUPYTERHUB_API_TOKEN", "")
     if given is not None:
-        token = given.get_secret_value()
-    elif settings.service_token_file is not None:
-        token = settings.service_token_file
+        token = given if isinstance(given, Path) else given.get_secret_value()
     return Place(
         service=settings.service_name or environ.get("JUPYTERHUB_SERVICE_NAME") or SERVICE,
         api_url=settings.api_url or _api_url(base, environ),

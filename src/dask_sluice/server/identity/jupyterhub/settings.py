@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from ...settings_parts import AnchoredPath, GroupName, SecondsOrNever, Section, Url
+from ...settings_parts import AnchoredPath, GroupName, MountedSecret, SecondsOrNever, Section, Url
 
 
 def _base(value: str) -> str:
@@ -41,11 +41,10 @@ class JupyterHubSettings(Section):
     oauth_callback_url: Url | None = None
     """Where the hub sends a browser back to, as in the hub's `oauth_redirect_uri`. Null: `oauth_callback` beneath
     `listen.prefix` on the hub's host, which is what the hub takes by itself."""
-    service_token: SecretStr | None = Field(None, min_length=8)
-    """The token of our service at the hub, for logins in a browser and to hear of notebook servers that end. Null: from
-    `service_token_file`, else `JUPYTERHUB_API_TOKEN`, else neither is possible."""
-    service_token_file: AnchoredPath | None = None
-    """File that holds it, such as a mounted Secret; read anew when it is used, so that it may be changed."""
+    service_token: MountedSecret | None = None
+    """The token of our service at the hub, for logins in a browser and to hear of notebook servers that end. A file is
+    read anew when the token is used, so that a mounted Secret may be changed. Null: `JUPYTERHUB_API_TOKEN`, else there
+    is none."""
     ca_file: AnchoredPath | None = None
     """File with the certificate authorities (PEM) of a hub with https. Null: those that this machine trusts."""
     certificate_file: AnchoredPath | None = None
@@ -68,8 +67,6 @@ class JupyterHubSettings(Section):
 
     @model_validator(mode="after")
     def _belongs_together(self) -> Self:
-        if self.service_token is not None and self.service_token_file is not None:
-            raise ValueError("give service_token or service_token_file, not both")
         if (self.certificate_file is None) != (self.key_file is None):
             raise ValueError("certificate_file and key_file belong together: give both or neither")
         return self
