@@ -132,6 +132,18 @@ async def test_clusters_outlive_an_uninstalled_release_and_the_next_one_takes_th
     until(lambda: not doubled.pods_of_clusters(), "its pods have gone")
 
 
+async def test_what_an_uninstalled_release_left_is_ended_for_good_by_one_command(doubled: Release) -> None:
+    async with gateway_of(doubled) as gateway:
+        name = await gateway.submit()
+        await gateway.scale_cluster(name, 1)
+        async with await gateway.connect(name) as cluster, Client(cluster, asynchronous=True) as client:
+            assert await client.submit(sum, [1, 2]) == 3
+    await asyncio.to_thread(doubled.uninstall)
+    kinds = "pods,secrets,configmaps"  # as docs/kubernetes-install.md says
+    doubled.kube.run("-n", doubled.namespace, "delete", kinds, "-l", f"gateway.dask.org/instance={NAME}")
+    until(lambda: not doubled.kube.objects(doubled.namespace), "nothing is there any more")
+
+
 def test_what_is_left_when_it_is_uninstalled_is_nothing(release: Release) -> None:
     before = release.kube.objects(release.namespace)
     release.install()
