@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from dask_sluice.wire.reasons import ReasonCode
 
 from ..live import LiveServer
 from .faults import SCHEDULERS, WORKERS, computes_afterwards, delete_pods, ends_told
-from .harness import KubernetesHarness
+from .harness import MIB, SMALL, KubernetesHarness, job
 from .kube import Kube, until
 from .user import SLOW_S, User
 
@@ -27,6 +28,7 @@ MANY = int(os.environ.get("SLUICE_TEST_MANY_WORKERS", "20"))
 """Dask workers, at 100 MB and a second of processor each."""
 CROWD = int(os.environ.get("SLUICE_TEST_MANY_PODS", "200"))
 """Pods that hardly do anything. The kit's node takes 250."""
+TINY = replace(SMALL, cores_request=0.001, memory_request_bytes=8 * MIB)
 
 
 def test_clusters_compute_on_over_a_killed_server_and_the_next_one_takes_them_up(server: LiveServer) -> None:
@@ -119,7 +121,8 @@ async def test_as_many_pods_as_a_node_takes_are_deleted_at_once_and_as_many_othe
     try:
 
         async def submitted(number: int) -> Handle:
-            return [handle async for handle in backend.submit(harness.worker_job("crowd", number))][-1]
+            one = job("crowd", f"worker-{number}", "stay", size=TINY)
+            return [handle async for handle in backend.submit(one)][-1]
 
         async def all_are(state: JobState, handles: list[Handle]) -> None:
             async with asyncio.timeout(SLOW_S):
