@@ -9,14 +9,18 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
+from distributed import Client
 
+from dask_sluice import Gateway
 from scripts import image
 
+from ..kubernetes.images import ctr
 from ..kubernetes.kube import IMAGE as DASK_IMAGE
 from ..kubernetes.kube import ROOT, Kube, NotThere, kit, until
 from .helm import CHART, helm
@@ -160,9 +164,50 @@ class Release(HelmRelease):
         found = self.kube.items(self.namespace, "pods", f"app.kubernetes.io/component={component}")
         return [pod["metadata"]["name"] for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
+    def running(self, component: str) -> Sequence[str]:
+        """Names of the pods that have a node."""
+        found = self.kube.items(self.namespace, "pods", f"app.kubernetes.io/component={component}")
+        return [pod["metadata"]["name"] for pod in found if pod["status"]["phase"] == "Running"]
+
+    def pods_of_clusters(self) -> Sequence[str]:
+        """Identities of the pods of users' clusters."""
+        found = self.kube.items(self.namespace, "pods", f"gateway.dask.org/instance={NAME}")
+        return [pod["metadata"]["uid"] for pod in found]
+
+    def kill_processes(self, component: str) -> None:
+        """kill -9 of the main process of each pod, by the node, which here is this machine; the pods stay."""
+        before = self._restarts(component)
+        for pod in self.kube.items(self.namespace, "pods", f"app.kubernetes.io/component={component}"):
+            for status in pod["status"]["containerStatuses"]:
+                task = status["containerID"].removeprefix("containerd://")
+                ctr(self.kube, "tasks", "kill", "--signal", "SIGKILL", task)
+        until(lambda: all(now > before[pod] for pod, now in self._restarts(component).items()), "they start again")
+        self.is_ready(component)
+
+    def _restarts(self, component: str) -> dict[str, int]:
+        found = self.kube.items(self.namespace, "pods", f"app.kubernetes.io/component={component}")
+        return {
+            pod["metadata"]["name"]: sum(each["restartCount"] for each in pod["status"]["containerStatuses"])
+            for pod in found
+        }
+
+    def is_ready(self, component: str) -> None:
+        """Return once all pods of a component are."""
+        self.kube.run("-n", self.namespace, "rollout", "status", f"deployment/{NAME}-{component}", "--timeout=90s")
+
     def kill(self, component: str) -> None:
         """All pods of a component at once, without a word to them."""
         names = self.pods(component)
         self.kube.run("-n", self.namespace, "delete", "pod", *names, "--force", "--grace-period=0", "--wait=false")
         until(lambda: not set(names) & set(self.pods(component)), f"the {component}'s pods are gone")
-        self.kube.run("-n", self.namespace, "rollout", "status", f"deployment/{NAME}-{component}", "--timeout=90s")
+        self.is_ready(component)
+
+
+@asynccontextmanager
+async def computing(address: str) -> AsyncIterator[Client]:
+    """A client of a cluster with one worker."""
+    async with Gateway(address, asynchronous=True) as gateway, await gateway.new_cluster() as cluster:
+        await cluster.scale(1)
+        async with Client(cluster, asynchronous=True, set_as_default=False) as client:
+            assert await client.submit(sum, [1, 2]) == 3
+            yield client

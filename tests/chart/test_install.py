@@ -5,8 +5,6 @@ passes, and neither upgrades nor the death of pods take from users what they com
 from __future__ import annotations
 
 import asyncio
-import json
-import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -16,46 +14,16 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from distributed import Client
 
 from dask_sluice import Gateway
 
 from ..conftest import not_here
-from ..kubernetes.kube import Kube, until
-from ..postgresql import BINARIES, PostgreSQL
+from ..kubernetes.kube import Kube
 from .helm import HERE, template
-from .release import NAME, Release
+from .release import Release, computing
 
 # Packages of the image of clusters differ in their last digit from those of the tests.
 pytestmark = [pytest.mark.real, pytest.mark.filterwarnings("ignore:Mismatched versions")]
-
-
-@pytest.fixture
-def database(kube: Kube) -> Iterator[str]:
-    """Address of a PostgreSQL that pods reach: on the node, which here is this machine."""
-    if kube.directory is None:
-        not_here("a PostgreSQL that pods of the cluster of KUBECONFIG reach")
-    if not BINARIES:
-        not_here("PostgreSQL is not installed (Debian: apt-get install postgresql)")
-    addresses = json.loads(kube.run("get", "nodes", "-o", "json"))["items"][0]["status"]["addresses"]
-    address = next(each["address"] for each in addresses if each["type"] == "InternalIP")
-    with socket.create_server((address, 0)) as free:
-        port = free.getsockname()[1]
-    server = PostgreSQL(address, port)
-    try:
-        yield f"postgresql://postgres@{address}:{port}/{server.new_database().database}"
-    finally:
-        server.close()
-
-
-@asynccontextmanager
-async def computing(address: str) -> AsyncIterator[Client]:
-    """A client of a cluster with one worker."""
-    async with Gateway(address, asynchronous=True) as gateway, await gateway.new_cluster() as cluster:
-        await cluster.scale(1)
-        async with Client(cluster, asynchronous=True, set_as_default=False) as client:
-            assert await client.submit(sum, [1, 2]) == 3
-            yield client
 
 
 @asynccontextmanager
@@ -170,26 +138,6 @@ async def test_several_servers_are_upgraded_while_users_compute_and_nothing_is_c
         assert await client.submit(sum, [3, 4]) == 7
 
 
-@pytest.mark.slow
-async def test_servers_and_proxies_that_are_killed_cost_a_reconnect_at_most(release: Release, database: str) -> None:
-    release.values["config"]["database"] = {"url": database}
-    release.values["server"]["replicas"] = 2
-    release.install()
-    async with computing(release.address) as client:
-        connection = client.scheduler_comm
-        await asyncio.to_thread(release.kill, "server")
-        assert await client.submit(sum, [3, 4]) == 7
-        assert client.scheduler_comm is connection, "it does not go through a server"
-        await asyncio.to_thread(release.kill, "proxy")
-        async with asyncio.timeout(60):
-            while True:  # the client dials again, and whatever it was waiting for is asked for anew
-                try:
-                    assert await client.submit(sum, [5, 6], pure=False) == 11
-                    break
-                except Exception:  # noqa: BLE001  cancelled, closed: whatever distributed makes of it
-                    await asyncio.sleep(0.2)
-
-
 async def test_settings_that_would_not_start_a_server_end_none(release: Release) -> None:
     release.install()
     before = release.pods("server")
@@ -197,18 +145,3 @@ async def test_settings_that_would_not_start_a_server_end_none(release: Release)
     said = await asyncio.to_thread(release.upgrade_fails)
     assert "policy.defaults.worker.cores: users see the default of the option worker_cores" in said
     assert release.pods("server") == before
-
-
-def test_what_is_left_when_it_is_uninstalled_is_nothing(release: Release) -> None:
-    release.install()
-    release.uninstall()
-
-    def left() -> list[str]:
-        kinds = "all,secrets,configmaps,serviceaccounts,roles,rolebindings,networkpolicies,poddisruptionbudgets"
-        return [
-            name
-            for name in release.kube.run("-n", release.namespace, "get", kinds, "-o", "name").split()
-            if NAME in name
-        ]
-
-    until(lambda: not left(), "pods that carry nothing end at once")

@@ -30,7 +30,7 @@ def image_of(kube: Kube, name: str) -> str:
     home = python.resolve().parent.parent
     recipe = (VENVS / name / "recipe.json").read_text()
     tag = f"registry.test/environment:{name}-{zlib.crc32((recipe + str(home)).encode()):x}"
-    if tag not in _ctr(kube, "images", "ls", "-q"):
+    if tag not in ctr(kube, "images", "ls", "-q"):
         _build(tag, VENVS / name, home, place)
     return tag
 
@@ -65,6 +65,7 @@ def _run(*command: str) -> str:
     return done.stdout
 
 
-def _ctr(kube: Kube, *arguments: str) -> str:
+def ctr(kube: Kube, *arguments: str) -> str:
+    """What the kit's containerd says."""
     assert kube.directory is not None
     return _run("ctr", "-a", str(kube.directory / "run" / "containerd.sock"), "-n", "k8s.io", *arguments)

@@ -30,6 +30,12 @@ _HOME_NETWORK = os.open("/proc/self/ns/net", os.O_RDONLY)
 """The one that this process was started in, also while it is elsewhere."""
 CLONE_NEWNET = 0x40000000
 PATIENCE_S = 90.0
+KINDS = (
+    *("pods", "secrets", "configmaps", "services", "endpointslices", "persistentvolumeclaims", "serviceaccounts"),
+    *("deployments", "replicasets", "statefulsets", "jobs", "roles", "rolebindings", "networkpolicies"),
+    *("poddisruptionbudgets", "leases", "resourcequotas"),
+)
+"""Of objects in a namespace; not events, which Kubernetes forgets by itself."""
 
 
 class NotThere(Exception):
@@ -79,10 +85,15 @@ class Kube:
         found = json.loads(self.run("-n", namespace, "get", kind, "-o", "json", "-l", selector))["items"]
         return list(found)
 
+    def said(self, *arguments: str) -> str:
+        """What kubectl prints and complains of, whether or not it succeeds."""
+        done = subprocess.run([*self._kubectl, *arguments], capture_output=True, text=True, timeout=180)
+        return done.stdout + done.stderr
+
     def objects(self, namespace: str) -> set[str]:
-        """Pods, Secrets and ConfigMaps, but for what Kubernetes puts into each namespace."""
-        found = self.run("-n", namespace, "get", "pods,secrets,configmaps", "-o", "name").split()
-        return set(found) - {"configmap/kube-root-ca.crt"}
+        """All that one could leave behind in a namespace, but for what Kubernetes puts into each."""
+        found = self.run("-n", namespace, "get", ",".join(KINDS), "-o", "name").split()
+        return set(found) - {"configmap/kube-root-ca.crt", "serviceaccount/default"}
 
     @contextmanager
     def outside(self) -> Iterator[None]:

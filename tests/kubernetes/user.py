@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from typing import Any, Self
 
 import httpx
@@ -11,6 +12,8 @@ from ..live import LiveServer
 from .kube import until
 
 TOLD_WITHIN_S = 15.0
+SLOW_S = 240.0
+"""For many pods on a small machine."""
 
 
 class User:
@@ -52,6 +55,28 @@ class User:
         until(lambda: self.view(name)["state"] not in ("pending", "starting"), f"{name} has started")
         assert self.view(name)["state"] == "running", self.view(name)
         return name
+
+    def started_with(self, count: int) -> str:
+        """A new cluster that runs, and so do so many workers."""
+        name = self.started()
+        self.scale(name, count)
+        self.has_running(name, count)
+        return name
+
+    def has_running(self, name: str, count: int, *, but: Collection[str] = ()) -> None:
+        """Return once so many workers run, those of these names not counted."""
+
+        def running() -> int:
+            return sum(each["state"] == "running" and each["name"] not in but for each in self.workers(name))
+
+        until(lambda: running() == count, f"{count} workers run", SLOW_S)
+
+    def states(self, name: str) -> list[str]:
+        return sorted(worker["state"] for worker in self.workers(name))
+
+    def reasons(self, name: str) -> dict[str, str]:
+        """The code of each worker's reason."""
+        return {worker["name"]: worker["reason"]["code"] for worker in self.workers(name)}
 
     def scale(self, name: str, count: int) -> None:
         assert self._http.post(f"/api/v2/clusters/{name}/scale", json={"count": count}).is_success

@@ -13,7 +13,7 @@ from dask_sluice.server.backends.protocol import JobState
 from dask_sluice.server.decision import Rules
 from dask_sluice.server.settings_leases import Idle, Leases
 from dask_sluice.server.settings_schema import Timeouts
-from dask_sluice.wire.reasons import ReasonCode
+from dask_sluice.wire.reasons import Reason, ReasonCode
 from dask_sluice.wire.states import ClusterState, WorkerState
 
 from .core import ADA, Core, end_world, eventually, running_core
@@ -177,6 +177,23 @@ async def test_workers_that_keep_failing_are_given_up_until_someone_scales(tmp_p
         await core.control.scale(ADA, record.name, 2)
         record = await core.until_workers(record.name, 2)
         assert record.reason.code is ReasonCode.RUNNING
+
+
+async def test_workers_that_are_taken_away_soon_after_they_connected_are_no_failures(
+    tmp_path: Path, world: World
+) -> None:
+    taken = Reason(ReasonCode.PREEMPTED, {"message": "for something more important"})
+    dials = Dials(worker=JobDials(end_after_s=0.05, reason=taken))
+    async with running_core(tmp_path, world=world, dials=dials) as core:
+        record = await core.running()
+        await core.control.scale(ADA, record.name, 5)
+        async with asyncio.timeout(10):
+            while record.next_worker < 20:
+                record = await core.control.wait(ADA, record.name, after_version=record.version, timeout_s=5)
+        assert record.reason.code is ReasonCode.RUNNING
+        assert record.worker_failures == 0
+        core.backend.dials = Dials()
+        await core.until_workers(record.name, 5)
 
 
 async def test_an_idle_cluster_ends(tmp_path: Path, world: World) -> None:

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from ..wire.errors import AuthenticationRequired, BackendUnavailable, ClusterNotFound
-from ..wire.reasons import WORTH_A_WARNING, ReasonCode
+from ..wire.reasons import TAKEN, WORTH_A_WARNING, ReasonCode
 from ..wire.states import ClusterState, WorkerState
 from . import facts
 from .about import now_about
@@ -35,13 +35,7 @@ REPORT_EVERY_S = 15.0
 """Only a sign of life: what changes is reported at once."""
 ADAPTIVE_EVERY_S = 1.0
 ADAPTIVE_PATIENCE_S = 10.0
-_LOSSES = (
-    ReasonCode.OUT_OF_MEMORY,
-    ReasonCode.EVICTED,
-    ReasonCode.PREEMPTED,
-    ReasonCode.NODE_LOST,
-    ReasonCode.POD_DELETED,
-)
+_LOSSES = (ReasonCode.OUT_OF_MEMORY, *TAKEN)
 """Reasons of workers' ends of which connected clients are warned."""
 EVENTS_AT_MOST = 1000
 """Events that one link may write: more would be a fault, or an attempt to fill the disk."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..wire.durations import span
-from ..wire.reasons import Reason, ReasonCode
+from ..wire.reasons import TAKEN, Reason, ReasonCode
 from ..wire.states import ClusterState, WorkerState
 from .backends.protocol import JobState, Seen
 from .decision import Draft, Submit, plain
@@ -87,8 +87,14 @@ def _see_ended(draft: Draft, worker: WorkerRecord, look: Seen) -> None:
     if retiring or (closed and retired):
         _stop(draft, worker, Reason(ReasonCode.WORKER_RETIRED))
     else:
-        count_failure(draft, worker)
+        if not _was_taken(worker, look):
+            count_failure(draft, worker)
         draft.change_worker(worker, WorkerState.FAILED, why_worker_ended(worker.state, look, _last_load(draft, worker)))
+
+
+def _was_taken(worker: WorkerRecord, look: Seen) -> bool:
+    """Whether it had connected and was then taken away: that says nothing about whether another would start."""
+    return worker.connected_at is not None and look.reason is not None and look.reason.code in TAKEN
 
 
 def _last_load(draft: Draft, worker: WorkerRecord) -> WorkerLoad | None:

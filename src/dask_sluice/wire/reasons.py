@@ -106,6 +106,10 @@ WORTH_A_WARNING = (
 """A running cluster does not get what it wants: whoever works with it should hear of that, without asking."""
 
 
+TAKEN = (ReasonCode.EVICTED, ReasonCode.PREEMPTED, ReasonCode.NODE_LOST, ReasonCode.POD_DELETED)
+"""Ends that are no job's own doing: whoever runs it took it away."""
+
+
 @dataclass(frozen=True)
 class ReasonText:
     """One entry of the catalogue: a sentence with `{detail}` fields, and what to do about it."""
