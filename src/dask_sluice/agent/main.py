@@ -13,8 +13,6 @@ import sys
 from typing import Any
 
 from ..wire.launch import LAUNCH_VARIABLE, VARIABLES_VARIABLE
-from ..wire.reasons import ReasonCode
-
 ROLES = ("scheduler", "worker", "nursery")
 
 _READ_AT_START = {
@@ -43,6 +41,7 @@ def main() -> int:
         print(f"{LAUNCH_VARIABLE} must name the launch document", file=sys.stderr)
         return 2
     environ = _environment(role)
+    os.environ.pop(VARIABLES_VARIABLE, None)
     if environ != os.environ:
         os.execve(sys.executable, [sys.executable, *sys.argv], environ)
     return run(path)
@@ -89,6 +88,8 @@ def _be(launch: dict[str, Any]) -> int:
         if isinstance(error, Stopped):
             raise
         logging.getLogger("sluice.agent").exception("the %s cannot run", launch["role"])
+        from ..wire.reasons import ReasonCode
+
         code = ReasonCode.WORKER_START_FAILED if worker else ReasonCode.SCHEDULER_START_FAILED
         last_words.say(code, how=last_words.in_words(error))
         return 1
