@@ -23,6 +23,7 @@ from tests.kubernetes.kube import Kube, kubernetes_cluster
 LATEST = Path(__file__).parents[1] / "kubernetes.json"
 SCENES: dict[str, tuple[Callable[[Kube, int], list[Figure]], int]] = {
     "starts": (scenes.starts, scenes.STARTS),
+    "warm": (scenes.warm_starts, scenes.STARTS),
     "workers": (scenes.workers, scenes.WORKERS),
 }
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import psutil
 from distributed import Client
 
 from bench.kubernetes.watcher import Watcher
@@ -25,6 +26,8 @@ from tests.live import LiveServer
 
 PATIENCE_S = 240.0
 STARTS = 20
+WAITING = 2
+_TICKS = os.sysconf("SC_CLK_TCK")
 WORKERS = 50
 
 
@@ -48,16 +51,28 @@ def _site(kube: Kube, **settings: Any) -> Iterator[tuple[LiveServer, str, Watche
 
 def starts(kube: Kube, number: int) -> list[Figure]:
     """`new_cluster()` until a client has an answer, the image being on the node; and where that time goes."""
+    return _starts(kube, number, goal_s=3.0)
+
+
+def warm_starts(kube: Kube, number: int) -> list[Figure]:
+    """The same where schedulers wait: each start is made once as many wait again as are to."""
+    warm = {"backend": {"kubernetes": {"warm_schedulers": [{"count": WAITING}]}}}
+    return [replace(each, name=f"warm: {each.name}") for each in _starts(kube, number, goal_s=1.0, **warm)]
+
+
+def _starts(kube: Kube, number: int, goal_s: float, **settings: Any) -> list[Figure]:
     taken: dict[str, list[float]] = {}
-    with _site(kube) as (server, _, watcher), Gateway(server.url) as gateway:
+    waiting = WAITING if settings else 0
+    with _site(kube, **settings) as (server, _, watcher), Gateway(server.url) as gateway:
         cpu_s = 0.0
         for each in range(number + 1):
+            _until(lambda: watcher.waiting() == waiting)
             cpu_before = _cpu_s(server)
             for what, seconds in _start(gateway, watcher).items():
                 if each > 0:  # the first makes the agent's ConfigMap, and finds cold caches
                     taken.setdefault(what, []).append(seconds)
             cpu_s += _cpu_s(server) - cpu_before if each > 0 else 0
-    goals = {"new_cluster() to a client that answers": 3.0}
+    goals = {"new_cluster() to a client that answers": goal_s}
     figures = [Figure(what, number, median(seconds), "s", goals.get(what)) for what, seconds in taken.items()]
     return [*figures, Figure("processor time of our server and proxy, for one", number, 1000 * cpu_s / number, "ms")]
 
@@ -69,9 +84,18 @@ def _start(gateway: Gateway, watcher: Watcher) -> dict[str, float]:
         with cluster.get_client() as client:
             client.nthreads()
             answered = time.perf_counter()
+        claimed = watcher.at("claimed", began)
+    whole = {"new_cluster() to a client that answers": answered - began}
+    if claimed:
+        return {
+            **whole,
+            "request to pod: until one is given away": claimed[0] - began,
+            "pod to agent: until the scheduler has called home": running - claimed[0],
+            "agent to client: until the scheduler has answered": answered - running,
+        }
     made, runs = watcher.at("made", began)[0], watcher.at("runs", began)[0]
     return {
-        "new_cluster() to a client that answers": answered - began,
+        **whole,
         "request to pod: ours, until it is made": made - began,
         "request to pod: Kubernetes', until its container runs": runs - made,
         "pod to agent: until the scheduler has called home": running - runs,
@@ -81,12 +105,16 @@ def _start(gateway: Gateway, watcher: Watcher) -> dict[str, float]:
 
 def workers(kube: Kube, number: int) -> list[Figure]:
     """From 0 to so many workers on one node; and the same number of `dask worker` without anything of ours."""
-    with _site(kube) as (server, _, watcher), Gateway(server.url) as gateway, gateway.new_cluster() as cluster:
-        with cluster.get_client() as client:
-            cpu_s = _cpu_s(server)
-            ours_s, began = _scaled(cluster, client, number)
-            cpu_s = _cpu_s(server) - cpu_s
-            made, runs = watcher.at("made", began), watcher.at("runs", began)
+    with (
+        _site(kube) as (server, _, watcher),
+        Gateway(server.url) as gateway,
+        gateway.new_cluster() as cluster,
+        cluster.get_client() as client,
+    ):
+        cpu_s = _cpu_s(server)
+        ours_s, began = _scaled(cluster, client, number)
+        cpu_s = _cpu_s(server) - cpu_s
+        made, runs = watcher.at("made", began), watcher.at("runs", began)
     stock_s = stock_workers(kube, number)
     return [
         Figure("workers: all connected", number, ours_s, "s"),
@@ -126,8 +154,6 @@ def _scheduler(host: str) -> Iterator[str]:
             [*command, "--scheduler-file", str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
-            import json
-
             _until(path.exists)
             time.sleep(0.5)
             yield json.loads(path.read_text())["address"]
@@ -171,7 +197,11 @@ def _until(true: Callable[[], Any], patience_s: float = 60.0) -> None:
 
 
 def _cpu_s(server: LiveServer) -> float:
-    """Processor seconds of the server and of the proxies that it started."""
+    """Processor seconds of the server and of its proxies."""
     assert server._process is not None
-    parent = psutil.Process(server._process.pid)
-    return sum(sum(each.cpu_times()[:2]) for each in (parent, *parent.children(recursive=True)))
+    proxies = json.loads((server.data_dir / "proxy.json").read_text())["proxies"]
+    used = 0.0
+    for pid in (server._process.pid, *(each["pid"] for each in proxies)):
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        used += (int(fields[11]) + int(fields[12])) / _TICKS
+    return used

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections import defaultdict
@@ -11,6 +12,8 @@ from typing import Any, Self
 
 from dask_sluice.server.backends.kubernetes.access import Access
 from dask_sluice.server.backends.kubernetes.api import Api, Object
+from dask_sluice.server.backends.kubernetes.names import WARM_LABEL
+from dask_sluice.server.backends.kubernetes.warm.pods import CLAIMED, WAITING, is_ready
 
 STAGES = ("made", "placed", "runs", "claimed")
 
@@ -22,6 +25,7 @@ class Watcher:
         self._access = access
         self._path = f"/api/v1/namespaces/{namespace}/pods"
         self._at: defaultdict[str, dict[str, float]] = defaultdict(dict)
+        self._waiting: set[str] = set()
         self._follows = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._run(),))
@@ -43,15 +47,14 @@ class Watcher:
         """When each pod reached the stage, of those that did it after `since`; sorted."""
         return sorted(times[stage] for times in list(self._at.values()) if times.get(stage, 0.0) > since)
 
-    def of(self, pod: str) -> dict[str, float]:
-        return dict(self._at[pod])
+    def waiting(self) -> int:
+        """How many schedulers wait, ready to be given away."""
+        return len(self._waiting)
 
     async def _run(self) -> None:
         self._task = asyncio.ensure_future(self._follow())
-        try:
+        with contextlib.suppress(asyncio.CancelledError):
             await self._task
-        except asyncio.CancelledError:
-            pass
 
     async def _follow(self) -> None:
         api = Api(self._access)
@@ -62,13 +65,20 @@ class Watcher:
                     self._follows.set()
                     async for event in events:
                         version = event["object"]["metadata"]["resourceVersion"]
-                        self._note(event["object"], time.perf_counter())
+                        if event["type"] != "DELETED":
+                            self._note(event["object"], time.perf_counter())
         finally:
             await api.close()
 
     def _note(self, pod: Object, now: float) -> None:
+        name = pod["metadata"]["name"]
         for stage in stages(pod):
-            self._at[pod["metadata"]["name"]].setdefault(stage, now)
+            self._at[name].setdefault(stage, now)
+        (self._waiting.add if is_claimable(pod) else self._waiting.discard)(name)
+
+
+def is_claimable(pod: Object) -> bool:
+    return pod["metadata"]["labels"].get(WARM_LABEL) == WAITING and is_ready(pod)
 
 
 def stages(pod: Object) -> list[str]:
@@ -80,5 +90,6 @@ def stages(pod: Object) -> list[str]:
         "made": True,
         "placed": bool(pod["spec"].get("nodeName")),
         "runs": runs,
+        "claimed": pod["metadata"]["labels"].get(WARM_LABEL) == CLAIMED,
     }
     return [stage for stage, is_reached in reached.items() if is_reached]

@@ -1,4 +1,5 @@
-"""Where a staged agent starts: reads its launch document and becomes the scheduler or worker it describes.
+"""Where a staged agent starts: reads its launch document and becomes the scheduler or worker it describes, or waits
+to be told that (`waiting.py`).
 
 Two ways lead here. `main` is the command of a job (`python STAGE worker`): it starts cold. `run` is called in a
 process just forked from the nursery, with distributed imported; it must not cost a millisecond more than needed.
@@ -13,6 +14,7 @@ import sys
 from typing import Any
 
 from ..wire.launch import LAUNCH_VARIABLE, VARIABLES_VARIABLE
+
 ROLES = ("scheduler", "worker", "nursery")
 
 _READ_AT_START = {
@@ -65,6 +67,12 @@ def run(launch_path: str) -> int:
     from .signals import Stopped, end_by
 
     try:
+        if launch["role"] == "waiting":
+            from .waiting import wait
+
+            launch = wait(launch)
+            if launch is None:
+                return 0
         return _be(launch)
     except Stopped as stopped:
         logging.getLogger("sluice.agent").info("ending: %s", stopped)

@@ -23,6 +23,8 @@ from .overlay import sentences
 from .pod_logs import PodLogs, is_of
 from .settings import KubernetesSettings
 from .sights import Sights, cluster_of
+from .warm.keeper import WarmKeeper
+from .warm.pods import Wish, cannot_wait
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,7 @@ class KubernetesBackend:
         self._kept = KeptLogs(data_dir / "pod-logs")
         self._news = News()
         self._following: asyncio.Task[None] | None = None
+        self._warm_key, self._wishes = b"", tuple[Wish, ...]()
 
     async def start(self) -> None:
         access = self._given_access or find_access(self._settings.kubeconfig, self._settings.context)
@@ -56,17 +59,37 @@ class KubernetesBackend:
         self._kept.prepare()
         self._api = Api(access)
         self._sights = Sights(
-            self._api, names.selector(self._settings), namespaces_of(self._settings, access.namespace), self._news.tell
+            self._api, names.selector(self._settings), namespaces_of(self._settings, access.namespace), self._tell
         )
         self._logs = PodLogs(self._api, self._kept)
         self._creations = Creations(self._api, self._sights, self._settings, self._agent)
         self._deletions = Deletions(self._api, self._sights)
-        self._following = asyncio.create_task(self._sights.run())
+        self._warm = WarmKeeper(
+            self._api,
+            self._sights,
+            self._creations,
+            self._settings,
+            key=self._warm_key,
+            wishes=self._wishes,
+            own_namespace=self._own_namespace,
+        )
+        self._following = asyncio.create_task(self._follow())
         try:
             async with asyncio.timeout(READY_WITHIN_S):
                 await self._sights.ready()
         except TimeoutError:
             log.warning("Kubernetes does not say which pods there are: %s", self._sights.silence or "no answer yet")
+
+    async def _follow(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._sights.run())
+            group.create_task(self._warm.run())
+
+    def _tell(self, cluster: str) -> None:
+        if cluster:
+            self._news.tell(cluster)
+        else:
+            self._warm.changed()
 
     async def close(self) -> None:
         if self._following is not None:
@@ -92,6 +115,10 @@ class KubernetesBackend:
 
     async def submit(self, job: Job) -> AsyncIterator[Handle]:
         namespace = names.namespace_of(job, self._settings, self._own_namespace)
+        given = await self._warm.given(job, namespace)
+        if given is not None:
+            yield handle_of(given)
+            return
         pod = await self._creations.pod(job, namespace)
         # The kubelet wants it in some milliseconds: it is made while the handle is being saved.
         secret = asyncio.create_task(self._creations.secret(job, pod))
@@ -142,6 +169,22 @@ class KubernetesBackend:
     async def kept(self) -> list[str]:
         return await asyncio.to_thread(self._kept.clusters)
 
+    # -- schedulers that wait
+
+    def check_warm(self, job: Job) -> str:
+        if self._settings.is_per_user:
+            return "each user has a namespace of their own, and a pod that waits is in nobody's"
+        return cannot_wait(job)
+
+    def keep_warm(self, key: bytes, wishes: Sequence[tuple[Job, int]]) -> None:
+        self._warm_key, self._wishes = key, tuple(Wish(job, count) for job, count in wishes)
+
+    def lead(self, leads: bool) -> None:
+        self._warm.lead(leads)
+
+    async def cool_down(self) -> None:
+        await self._warm.empty()
+
     # -- looking
 
     async def _look(self, handle: Handle) -> Seen:
@@ -154,9 +197,8 @@ class KubernetesBackend:
         return see(handle.job_id, sight, text_of(data or b"", LOG_TAIL_BYTES))
 
     def _pod_of(self, cluster: str, job_id: str) -> Object | None:
-        name = names.object_name(job_id)
-        found = (pod for pod in self._sights.pods() if pod["metadata"]["name"] == name and is_of(pod, cluster))
-        return next(found, None)
+        mine = (pod for pod in self._sights.pods() if is_of(pod, cluster))
+        return next((pod for pod in mine if pod["metadata"]["labels"].get(names.JOB_LABEL) == job_id), None)
 
 
 def namespaces_of(settings: KubernetesSettings, own: str) -> list[str] | None:
@@ -177,5 +219,6 @@ def handle_of(pod: Object) -> Handle:
 
 def place_of(handle: Handle) -> tuple[str, str]:
     """Namespace and name of the pod that a handle stands for; of none, if its parts do not belong together."""
-    name = names.object_name(handle.job_id)
-    return str(handle.data["namespace"]), name if handle.data["pod"] == name else f"{name}-none"
+    name, said = names.object_name(handle.job_id), str(handle.data["pod"])
+    fits = said == name or (handle.kind is JobKind.SCHEDULER and said.startswith(names.WARM_PREFIX))
+    return str(handle.data["namespace"]), said if fits else f"{name}-none"

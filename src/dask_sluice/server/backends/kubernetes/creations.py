@@ -48,10 +48,22 @@ class Creations:
             job,
             self._settings,
             namespace=namespace,
-            agent=names.agent_config_map(self._fingerprint),
+            agent=self.agent_config_map,
             owner=self._scheduler_of(job),
         )
-        async with self._turns.turn(job.owner):
+        return await self.make(manifest, namespace, what, turn=job.owner)
+
+    @property
+    def agent_config_map(self) -> str:
+        """The name of the ConfigMap with the agent."""
+        return names.agent_config_map(self._fingerprint)
+
+    async def make(self, manifest: Object, namespace: str, what: str, *, turn: str = "") -> Object:
+        """The pod as it is, made if it is not there. `turn`: whose turn that takes.
+
+        raises  Refused, Unavailable
+        """
+        async with self._turns.turn(turn):
             await self._make_agent(namespace, what)
             path = f"/api/v1/namespaces/{namespace}/pods"
             made = await self._create(path, manifest, what)
