@@ -6,6 +6,7 @@ import asyncio
 import math
 import secrets
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
@@ -93,7 +94,7 @@ async def build_core(settings: Settings, foundation: Foundation, clock: Clock, s
     store.on_change(changes)
     policy, hooks = make_policy(settings, backend, clock)
     if isinstance(backend, KeepsWarm):
-        backend.keep_warm(await store.key("warm-key", _random), warm_jobs(settings, policy, backend))
+        backend.keep_warm(await store.key("warm-key", _random), warm_jobs(settings, policy))
     turnstile = Turnstile(store, loop, clock, policy.limits)
     keeper = BudgetKeeper(store, loop, clock, Budgets(settings.usage))
     drain = Drain(store, clock, always=settings.drain)
@@ -126,13 +127,19 @@ async def build_core(settings: Settings, foundation: Foundation, clock: Clock, s
         metrics=Metrics(store, loop, links, routes),
         notebooks=NotebookWatch(store, loop, clock, authenticator),
     )
+    replica = Replica(store, loop, clock, _led(turnstile, backend))
+    return Core(store, backend, loop, turnstile, keeper, replica, services)
+
+
+def _led(turnstile: Turnstile, backend: Backend) -> Callable[[bool], None]:
+    """What is told whether this server decides for all."""
 
     def lead(leads: bool) -> None:
         turnstile.lead(leads)
         if isinstance(backend, KeepsWarm):
             backend.lead(leads)
 
-    return Core(store, backend, loop, turnstile, keeper, Replica(store, loop, clock, lead), services)
+    return lead
 
 
 async def _sessions(store: Store, authenticator: Authenticator, session_s: float) -> Sessions:

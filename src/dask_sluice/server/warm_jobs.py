@@ -7,7 +7,7 @@ from typing import cast
 from ..wire.errors import SluiceError
 from ..wire.launch import SchedulerLaunch
 from .backends.kubernetes.settings import WarmSchedulers
-from .backends.protocol import Backend, Job, JobKind, KeepsWarm
+from .backends.protocol import Job, JobKind
 from .model import Caller, ClusterSpec
 from .policy import Policy
 from .policy.options import PROFILE
@@ -18,22 +18,25 @@ NOBODY = "dask-sluice-nobody"
 """Stands where a template has the user's name: what depends on it fits nobody else."""
 
 
-def warm_jobs(settings: Settings, policy: Policy, backend: Backend) -> list[tuple[Job, int]]:
+def warm_jobs(settings: Settings, policy: Policy) -> list[tuple[Job, int]]:
     """Of each wish the job, and how many are to wait for it.
 
     raises  CannotStart where a wish names what does not exist, or what cannot wait
     """
-    if not isinstance(backend, KeepsWarm) or settings.backend.kind != "kubernetes":
+    kubernetes = settings.backend.kubernetes
+    if settings.backend.kind != "kubernetes" or not kubernetes.warm_schedulers:
         return []
+    from .backends.kubernetes.warm.pods import cannot_wait
+
     found = []
-    for index, wish in enumerate(settings.backend.kubernetes.warm_schedulers):
+    for index, wish in enumerate(kubernetes.warm_schedulers):
         where = f"backend.kubernetes.warm_schedulers[{index}]"
         try:
             job = _job(_spec(policy, wish))
         except SluiceError as error:
             raise CannotStart(f"{where}: {error.message}", hint=error.hint) from error
-        if why := backend.check_warm(job):
-            raise CannotStart(f"{where}: no scheduler can wait: {why}")
+        if why := cannot_wait(job, kubernetes):
+            raise CannotStart(f"{where}: {why}")
         found.append((job, wish.count))
     return found
 

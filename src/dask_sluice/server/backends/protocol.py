@@ -216,9 +216,6 @@ class ChecksOverlays(Protocol):
 class KeepsWarm(Protocol):
     """A backend that can have schedulers wait, as nobody's, for somebody who needs one."""
 
-    def check_warm(self, job: Job) -> str:
-        """Why none can wait that fits this job, which is nobody's; empty: it can. No I/O."""
-
     def keep_warm(self, key: bytes, wishes: Sequence[tuple[Job, int]]) -> None:
         """Have so many wait for each of these jobs. Called once, before `start`.
 

@@ -119,10 +119,10 @@ def test_what_a_template_makes_of_the_user_fits_that_user_only() -> None:
 
 
 def test_a_scheduler_with_probes_of_the_site_cannot_wait() -> None:
-    assert warm.cannot_wait(scheduler()) == ""
-    assert "startup_probe" in warm.cannot_wait(scheduler("ada", cases.OVERLAY, profile="heavy"))
+    assert warm.cannot_wait(scheduler(), SETTINGS) == ""
+    assert "startup_probe" in warm.cannot_wait(scheduler("ada", cases.OVERLAY, profile="heavy"), SETTINGS)
     container = {"scheduler": {"container": {"livenessProbe": {"tcpSocket": {"port": 1}}}}}
-    assert "livenessProbe" in warm.cannot_wait(replace(scheduler(), overlay=container))
+    assert "livenessProbe" in warm.cannot_wait(replace(scheduler(), overlay=container), SETTINGS)
 
 
 # -- which are given away

@@ -24,7 +24,7 @@ from .pod_logs import PodLogs, is_of
 from .settings import KubernetesSettings
 from .sights import Sights, cluster_of
 from .warm.keeper import WarmKeeper
-from .warm.pods import Wish, cannot_wait
+from .warm.pods import Wish
 
 log = logging.getLogger(__name__)
 
@@ -170,11 +170,6 @@ class KubernetesBackend:
         return await asyncio.to_thread(self._kept.clusters)
 
     # -- schedulers that wait
-
-    def check_warm(self, job: Job) -> str:
-        if self._settings.is_per_user:
-            return "each user has a namespace of their own, and a pod that waits is in nobody's"
-        return cannot_wait(job)
 
     def keep_warm(self, key: bytes, wishes: Sequence[tuple[Job, int]]) -> None:
         self._warm_key, self._wishes = key, tuple(Wish(job, count) for job, count in wishes)

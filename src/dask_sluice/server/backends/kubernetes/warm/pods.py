@@ -47,8 +47,10 @@ class Pool:
     shape: str
 
 
-def cannot_wait(job: Job) -> str:
+def cannot_wait(job: Job, settings: KubernetesSettings) -> str:
     """Why no pod of this job can wait; empty: it can."""
+    if settings.is_per_user and not job.overlay.get("namespace"):
+        return "each user has a namespace of their own, and what waits would be in nobody's"
     role = role_settings(job)
     keys = {"startup_probe": role.startup_probe, "readiness_probe": role.readiness_probe}
     given = [key for key, probe in {**keys, "liveness_probe": role.liveness_probe}.items() if probe]
