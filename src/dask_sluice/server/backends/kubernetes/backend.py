@@ -18,7 +18,7 @@ from .creations import Creations
 from .deletions import Deletions
 from .kept_logs import KeptLogs
 from .log_text import text_of
-from .looking import has_ended, see
+from .looking import has_ended, has_started, see
 from .overlay import sentences
 from .pod_logs import PodLogs, is_of
 from .settings import KubernetesSettings
@@ -140,7 +140,8 @@ class KubernetesBackend:
         pod = sight.pod if sight is not None and not sight.gone else None
         over = sight is not None and has_ended(sight)
         if not over or not await self._logs.is_kept(handle.cluster, handle.job_id):
-            await self._logs.keep(handle.cluster, handle.job_id, pod)
+            # Of a thousand that were never placed, a thousand requests would bring nothing.
+            await self._logs.keep(handle.cluster, handle.job_id, pod if pod and has_started(pod) else None)
         grace_s = 0 if over or pod is None else int(pod["spec"].get("terminationGracePeriodSeconds", 30))
         await self._deletions.delete(namespace, name, handle.job_id, grace_s=grace_s)
 
