@@ -42,11 +42,13 @@ def main() -> int:
             scene, number = SCENES[name]
             print(f"{name} ...", file=sys.stderr, flush=True)
             figures += scene(kube, arguments.number or number)
+            _write(arguments.write, figures)  # at once: the next scene may find that the node is too small for it
     print("\n".join(map(shown, figures)))
-    arguments.write.write_text(
-        json.dumps([asdict(figure) | {"met": figure.met} for figure in figures], indent=2) + "\n"
-    )
     return 0
+
+
+def _write(path: Path, figures: list[Figure]) -> None:
+    path.write_text(json.dumps([asdict(figure) | {"met": figure.met} for figure in figures], indent=2) + "\n")
 
 
 if __name__ == "__main__":

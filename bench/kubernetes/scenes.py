@@ -27,6 +27,8 @@ from tests.live import LiveServer
 PATIENCE_S = 240.0
 STARTS = 20
 WAITING = 2
+WORKER_GIB = 0.375
+"""Fifty of them fit a node of 24 GiB."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 WORKERS = 50
 
@@ -37,7 +39,7 @@ def _site(kube: Kube, **settings: Any) -> Iterator[tuple[LiveServer, str, Watche
     # A scheduler asks for a share of the node as real ones do, so that it is not the last to get a processor.
     scheduler = {"cores": 1, "cores_request": 0.5, "memory": "1 GiB", "memory_request": "64 MiB"}
     defaults = {
-        "options": {"worker_memory": {"default": 0.5}},
+        "options": {"worker_memory": {"default": WORKER_GIB}},
         "policy": {"defaults": {"scheduler": scheduler}},
     }
     with (
@@ -163,8 +165,8 @@ def _scheduler(host: str) -> Iterator[str]:
 
 
 def _stock_worker(number: int, address: str) -> dict[str, Any]:
-    command = ["dask", "worker", address, "--nthreads", "1", "--memory-limit", "512MiB", "--no-dashboard"]
-    limits = {"cpu": "1", "memory": "512Mi"}
+    command = ["dask", "worker", address, "--nthreads", "1", "--memory-limit", "384MiB", "--no-dashboard"]
+    limits = {"cpu": "1", "memory": "384Mi"}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
