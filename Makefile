@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 # Whatever hypothesis tries on what decides: reconcile, limits, the queue, leases, the ledger, adaptive.
 PROPERTIES = $(shell grep -l '^from hypothesis' tests/server/test_*.py tests/agent/test_*.py)
 
-.PHONY: demo demo-kubernetes serve test test-kubernetes chaos check bench scale old-clients versions environments image clean help
+.PHONY: demo demo-kubernetes serve test test-kubernetes chaos check bench scale bench-kubernetes old-clients versions environments image clean help
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -58,6 +58,9 @@ bench: $(READY) ## ours and dask-gateway side by side: one table, bench/latest.j
 scale: $(READY) ## creates, rest, links, crowds, up to 10,000 clusters: bench/scale.json, docs/images/scale.svg
 	$(BIN)/python -m bench.scale
 	$(BIN)/python -m bench.scale.plot
+
+bench-kubernetes: $(READY) ## starts, waiting schedulers, 50 workers on a real Kubernetes: bench/kubernetes.json
+	$(BIN)/python -m bench.kubernetes
 
 old-clients: $(READY) ## every published dask_gateway client since 2022.4, each with the dask of its time
 	SLUICE_ALL_CLIENTS=1 $(PYTEST) tests/real/test_old_clients.py

@@ -414,6 +414,44 @@ class Check(Pod):
     """Requests and limits."""
 
 
+class PlaceholderPriority(Values):
+    """The PriorityClass that lets everybody else take their place. It counts for the whole of Kubernetes."""
+
+    create: bool = True
+    """Whether the chart makes it; installing it needs the right to."""
+    name: Name = ""
+    """Its name. Empty: NAME-placeholder."""
+    value: int = Field(-10, lt=0)
+    """Its priority. Below -10, the cluster autoscaler makes no room for such pods by default."""
+
+
+class Placeholders(Values):
+    """Pods that do nothing but keep room on nodes of clusters: they are put out by whatever comes, wait for room
+    themselves, and so have the cluster autoscaler bring the next node before somebody waits for it."""
+
+    replicas: int = Field(0, ge=0)
+    """How many. 0: none."""
+    resources: Resources = Resources(requests={"cpu": "1", "memory": "4Gi"})
+    """Room that each keeps: that of a worker, or of a whole node."""
+    priorityClass: PlaceholderPriority = PlaceholderPriority()
+    """Their priority."""
+    image: str = ""
+    """Their image, with a `python`. Empty: the chart's."""
+    nodeSelector: Strings = {}
+    """Labels that a node must have: as clusters' pods have it."""
+    tolerations: list[Toleration] = [
+        Toleration(key="k8s.dask.org/dedicated", operator="Exists"),
+        Toleration(key="k8s.dask.org_dedicated", operator="Exists"),
+    ]
+    """Taints that are tolerated. By default: those of Dask's own nodes."""
+    affinity: Affinity = Affinity()
+    """Affinity."""
+    labels: Strings = {}
+    """Further labels of the pods."""
+    annotations: Strings = {}
+    """Annotations of the pods."""
+
+
 class Chart(Values):
     """All values, but for `config`."""
 
@@ -451,6 +489,8 @@ class Chart(Values):
     """Network policies."""
     monitoring: Monitoring = Monitoring()
     """Prometheus and Grafana."""
+    placeholders: Placeholders = Placeholders()
+    """Room on nodes, kept for those who come next."""
     check: Check = Check()
     """A look at the settings before each install and upgrade."""
     tests: Tests = Tests()
@@ -513,6 +553,10 @@ def _section(section: BaseModel, depth: int) -> Iterator[str]:
 
 
 def _flow(value: Any) -> str:
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    if isinstance(value, BaseModel):
+        value = value.model_dump(exclude_none=True)
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {_flow(inner)}" for key, inner in value.items()) + "}"
     return json.dumps(value)
@@ -532,11 +576,12 @@ def _without_titles(node: Any, *, named: bool = False) -> Any:
 
 def files() -> dict[str, str]:
     """What is written, by its place in the chart."""
-    rights = files_of_package("dask_sluice.server.backends.kubernetes") / "rights.json"
+    package = files_of_package("dask_sluice.server.backends.kubernetes")
     return {
         "values.yaml": values(),
         "values.schema.json": json.dumps(schema(), indent=1) + "\n",
-        "files/rights.json": rights.read_text(),
+        "files/rights.json": (package / "rights.json").read_text(),
+        "files/rights-warm.json": (package / "rights-warm.json").read_text(),
     }
 
 

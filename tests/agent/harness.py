@@ -22,7 +22,14 @@ from websockets.exceptions import ConnectionClosed
 
 from dask_sluice.server.certificates import Role, issue, new_authority
 from dask_sluice.server.staging import stage
-from dask_sluice.wire.launch import LAST_WORDS_VARIABLE, LAUNCH_VARIABLE, SchedulerLaunch, TLSFiles, WorkerLaunch
+from dask_sluice.wire.launch import (
+    LAST_WORDS_VARIABLE,
+    LAUNCH_VARIABLE,
+    SchedulerLaunch,
+    TLSFiles,
+    WaitingLaunch,
+    WorkerLaunch,
+)
 from dask_sluice.wire.processes import process_ids, process_stat
 
 CLUSTER = "c1"
@@ -164,7 +171,7 @@ class Agents:
         for name in names:
             self.start(name, self.worker_launch(name, **changes))
 
-    def start(self, name: str, launch: SchedulerLaunch | WorkerLaunch) -> None:
+    def start(self, name: str, launch: SchedulerLaunch | WorkerLaunch | WaitingLaunch) -> None:
         """As a backend does that has no nursery: the staged agent as a command."""
         path = self.directory / f"{name}.json"
         path.write_text(json.dumps(launch))
@@ -172,7 +179,7 @@ class Agents:
         environ |= {LAUNCH_VARIABLE: str(path), LAST_WORDS_VARIABLE: str(self.directory / f"{name}.why")}
         with open(self.directory / f"{name}.log", "wb") as log:
             self.processes[name] = subprocess.Popen(
-                [self.python, str(self.stage), launch["role"]],
+                [self.python, str(self.stage), "worker" if launch["role"] == "worker" else "scheduler"],
                 env=environ | self.variables,
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,

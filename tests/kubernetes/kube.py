@@ -119,9 +119,13 @@ class Kube:
         finally:
             self.run("delete", "namespace", name, "--wait=false")
 
-    def account(self, namespace: str, directory: Path) -> Access:
-        """Access with the rights that the backend says it needs, and no other: as the chart's pod would have it."""
-        rules = json.loads((Path(kubernetes.__file__).parent / "rights.json").read_text())
+    def account(self, namespace: str, directory: Path, *, warm: bool = False) -> Access:
+        """Access with the rights that the backend says it needs, and no other: as the chart's pod would have it.
+
+        warm   with those that giving waiting schedulers away needs
+        """
+        files = ["rights.json", *(["rights-warm.json"] if warm else [])]
+        rules = [rule for file in files for rule in json.loads((Path(kubernetes.__file__).parent / file).read_text())]
         about = {"name": "dask-sluice", "namespace": namespace}
         group = "rbac.authorization.k8s.io"
         self.apply(

@@ -61,7 +61,8 @@ def address_for_pods(access: Access) -> str:
 @contextmanager
 def server(kube: Kube, namespace: str, directory: Path, **settings: Any) -> Iterator[LiveServer]:
     """A server over the namespace; `settings` over those that tests have."""
-    access = kube.account(namespace, directory / "account")
+    warm = "warm_schedulers" in settings.get("backend", {}).get("kubernetes", {})
+    access = kube.account(namespace, directory / "account", warm=warm)
     ours = {
         "listen": {"address": address_for_pods(access)},
         "backend": {

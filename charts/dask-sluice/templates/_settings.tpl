@@ -31,6 +31,11 @@
 {{- merge (dict "listen" $listen) (pick $settings "log") | toJson -}}
 {{- end }}
 
+{{/* Not empty where schedulers wait for whoever needs one. */}}
+{{- define "dask-sluice.keepsWarm" -}}
+{{- range dig "kubernetes" "warm_schedulers" list (include "dask-sluice.settings" . | fromJson).backend }}{{ if .count }}yes{{ end }}{{ end -}}
+{{- end }}
+
 {{- define "dask-sluice.prefix" -}}{{ dig "listen" "prefix" "" (.Values.config | default dict) }}{{- end }}
 {{- define "dask-sluice.hasDatabase" -}}{{ dig "database" "url" "" (.Values.config | default dict) }}{{- end }}
 

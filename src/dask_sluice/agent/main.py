@@ -1,4 +1,5 @@
-"""Where a staged agent starts: reads its launch document and becomes the scheduler or worker it describes.
+"""Where a staged agent starts: reads its launch document and becomes the scheduler or worker it describes, or waits
+to be told that (`waiting.py`).
 
 Two ways lead here. `main` is the command of a job (`python STAGE worker`): it starts cold. `run` is called in a
 process just forked from the nursery, with distributed imported; it must not cost a millisecond more than needed.
@@ -13,7 +14,6 @@ import sys
 from typing import Any
 
 from ..wire.launch import LAUNCH_VARIABLE, VARIABLES_VARIABLE
-from ..wire.reasons import ReasonCode
 
 ROLES = ("scheduler", "worker", "nursery")
 
@@ -43,6 +43,7 @@ def main() -> int:
         print(f"{LAUNCH_VARIABLE} must name the launch document", file=sys.stderr)
         return 2
     environ = _environment(role)
+    os.environ.pop(VARIABLES_VARIABLE, None)
     if environ != os.environ:
         os.execve(sys.executable, [sys.executable, *sys.argv], environ)
     return run(path)
@@ -66,6 +67,12 @@ def run(launch_path: str) -> int:
     from .signals import Stopped, end_by
 
     try:
+        if launch["role"] == "waiting":
+            from .waiting import wait
+
+            launch = wait(launch)
+            if launch is None:
+                return 0
         return _be(launch)
     except Stopped as stopped:
         logging.getLogger("sluice.agent").info("ending: %s", stopped)
@@ -89,6 +96,8 @@ def _be(launch: dict[str, Any]) -> int:
         if isinstance(error, Stopped):
             raise
         logging.getLogger("sluice.agent").exception("the %s cannot run", launch["role"])
+        from ..wire.reasons import ReasonCode
+
         code = ReasonCode.WORKER_START_FAILED if worker else ReasonCode.SCHEDULER_START_FAILED
         last_words.say(code, how=last_words.in_words(error))
         return 1

@@ -67,16 +67,21 @@ _DASHBOARD = (
 def warm() -> None:
     """Import it all, then move it out of the garbage collector's sight, so that forks keep sharing it."""
     gc.disable()
+    import_all("scheduler", "worker")
+    os.register_at_fork(after_in_child=_forget_shared_randomness)
+    gc.collect()
+    gc.freeze()
+
+
+def import_all(*roles: str) -> None:
+    """Everything that a process of these roles would import or work out in its first seconds."""
     for name in _MODULES + _DASHBOARD:
         _import_if_there(name)
-    for role in ("scheduler", "worker"):
+    for role in roles:
         importlib.import_module(f".{role}", __package__)
         for name in _configured_routes(role):
             _import_if_there(name)
     rehearse()
-    os.register_at_fork(after_in_child=_forget_shared_randomness)
-    gc.collect()
-    gc.freeze()
 
 
 def _import_if_there(name: str) -> None:

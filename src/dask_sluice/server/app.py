@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from ..wire.reasons import Reason, ReasonCode
 from . import logs
+from .backends.protocol import KeepsWarm, Unavailable
 from .clock import SystemClock
 from .foundation import Foundation, lay_foundation
 from .identity.protocol import Authenticator, Closes
@@ -28,6 +29,7 @@ from .startup import CannotStart, first
 
 if TYPE_CHECKING:
     from .assembly import Core
+    from .backends.protocol import Backend
     from .control import Control
     from .supervisor import Supervisor
     from .web import WebServer
@@ -36,6 +38,7 @@ log = logging.getLogger(__name__)
 
 READY_S = 30.0
 STOP_CLUSTERS_S = 20.0
+COOL_DOWN_S = 5.0
 
 
 def _print(line: str) -> None:
@@ -117,6 +120,8 @@ class Server:
         from .metrics import watch_lag
 
         core.start_links()
+        if isinstance(core.backend, KeepsWarm) and not core.store.replica:
+            core.backend.lead(True)
         await core.services.routes.load()
         started = asyncio.Event()
         self._working = group.create_task(core.replica.run(started))
@@ -144,6 +149,7 @@ class Server:
     async def _stop(self, core: Core, web: WebServer) -> None:
         if self._settings.stops_clusters:
             await self._stop_clusters(core.services.control)
+            await self._cool_down(core.backend)
         self._stopping.set()
         web.should_exit = True
         await self._serving
@@ -152,6 +158,14 @@ class Server:
         self._working.cancel()
         await asyncio.wait({self._working})
         await core.replica.leave()
+
+    async def _cool_down(self, backend: Backend) -> None:
+        if isinstance(backend, KeepsWarm):
+            try:
+                async with asyncio.timeout(COOL_DOWN_S):
+                    await backend.cool_down()
+            except (Unavailable, TimeoutError) as error:
+                log.warning("some schedulers that wait are left, and end by themselves: %s", error or "no answer")
 
     async def _stop_clusters(self, control: Control) -> None:
         """End all clusters, unless that takes too long or someone asks a second time."""

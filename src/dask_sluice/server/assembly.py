@@ -6,6 +6,7 @@ import asyncio
 import math
 import secrets
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
@@ -14,7 +15,7 @@ from sqlalchemy import make_url
 
 from ..wire.errors import BackendUnavailable
 from .backends.fake import FakeBackend
-from .backends.protocol import Backend
+from .backends.protocol import Backend, KeepsWarm
 from .backends.registry import make_backend
 from .budget_keeper import BudgetKeeper
 from .budgets import Budgets
@@ -47,6 +48,7 @@ from .startup import CannotStart
 from .store import Store
 from .store.schema import SchemaUnknown
 from .turnstile import Turnstile
+from .warm_jobs import warm_jobs
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ async def build_core(settings: Settings, foundation: Foundation, clock: Clock, s
     changes = Changes()
     store.on_change(changes)
     policy, hooks = make_policy(settings, backend, clock)
+    if isinstance(backend, KeepsWarm):
+        backend.keep_warm(await store.key("warm-key", _random), warm_jobs(settings, policy))
     turnstile = Turnstile(store, loop, clock, policy.limits)
     keeper = BudgetKeeper(store, loop, clock, Budgets(settings.usage))
     drain = Drain(store, clock, always=settings.drain)
@@ -123,7 +127,19 @@ async def build_core(settings: Settings, foundation: Foundation, clock: Clock, s
         metrics=Metrics(store, loop, links, routes),
         notebooks=NotebookWatch(store, loop, clock, authenticator),
     )
-    return Core(store, backend, loop, turnstile, keeper, Replica(store, loop, clock, turnstile.lead), services)
+    replica = Replica(store, loop, clock, _led(turnstile, backend))
+    return Core(store, backend, loop, turnstile, keeper, replica, services)
+
+
+def _led(turnstile: Turnstile, backend: Backend) -> Callable[[bool], None]:
+    """What is told whether this server decides for all."""
+
+    def lead(leads: bool) -> None:
+        turnstile.lead(leads)
+        if isinstance(backend, KeepsWarm):
+            backend.lead(leads)
+
+    return lead
 
 
 async def _sessions(store: Store, authenticator: Authenticator, session_s: float) -> Sessions:

@@ -59,6 +59,32 @@ class WorkerLaunch(_WorkerLaunch, total=False):
     nanny_port: int  # of its Nanny; 0 or missing: any
 
 
+class WaitingLaunch(TypedDict):
+    """What a process is started with that waits, as nobody's, to become somebody's scheduler."""
+
+    role: str  # "waiting"
+    host: str  # address to listen on
+    port: int
+    certificate: str  # PEM; whoever brings the identity knows its key
+    key: str
+    token_sha256: str  # hexadecimal digest of the token that the one who brings the identity has
+    wait_s: float  # it ends by itself after so long
+
+
+class Claim(TypedDict):
+    """What such a process is told, once: one line of JSON over TLS. The answer is a line too, `ClaimAnswer`."""
+
+    token: str
+    launch: SchedulerLaunch
+    variables: dict[str, str]
+
+
+class ClaimAnswer(TypedDict):
+    """Whether it becomes that scheduler."""
+
+    error: str  # empty: yes
+
+
 class LastWords(TypedDict):
     """Why a process ended, by itself."""
 

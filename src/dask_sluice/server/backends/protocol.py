@@ -229,6 +229,23 @@ class ChecksOverlays(Protocol):
 
 
 @runtime_checkable
+class KeepsWarm(Protocol):
+    """A backend that can have schedulers wait, as nobody's, for somebody who needs one."""
+
+    def keep_warm(self, key: bytes, wishes: Sequence[tuple[Job, int]]) -> None:
+        """Have so many wait for each of these jobs. Called once, before `start`.
+
+        key   32 bytes that all servers of these clusters share, and nobody else knows
+        """
+
+    def lead(self, leads: bool) -> None:
+        """Whether this server, of several, is the one that makes them. Called after `start`."""
+
+    async def cool_down(self) -> None:
+        """Let none wait any more: the server ends for good."""
+
+
+@runtime_checkable
 class ForgetsClusters(Protocol):
     """A backend that keeps something per cluster (a directory, logs) beyond its jobs."""
 

@@ -19,6 +19,7 @@ from ..machine import this_machine
 from ..model import Caller
 from ..settings_schema import BUILT_IN_BACKENDS, Settings
 from ..startup import CannotStart
+from ..warm_jobs import warm_jobs
 from .checks import Place, Problem, refuse_unsupported
 from .hooks import Hooks, imported
 from .options import PROFILE
@@ -57,13 +58,15 @@ FROM_A_NOTEBOOK = LeaseRequest(presence=True)
 
 
 def leads_nowhere(settings: Settings) -> Iterator[Problem]:
-    """Names of backends, authenticators and hooks that cannot be imported."""
+    """Backends, authenticators and hooks that cannot be imported; schedulers that are to wait, and cannot."""
     rules = settings.policy
+    policy = Policy.of(settings, None)
     for place, look in (
         (("backend", "kind"), partial(backends.find, settings.backend.kind)),
         (("authenticator", "kind"), partial(authenticators.find, settings.authenticator.kind)),
         (("policy", "hook"), partial(imported, "policy.hook", rules.hook)),
         (("policy", "options_hook"), partial(imported, "policy.options_hook", rules.options_hook)),
+        (("backend", "kubernetes", "warm_schedulers"), partial(warm_jobs, settings, policy)),
     ):
         try:
             look()

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from dask_sluice.server.backends.kubernetes.looking import PodSight, see
+from dask_sluice.server.backends.kubernetes.looking import PodSight, has_started, see
 from dask_sluice.server.backends.kubernetes.names import COMPONENT_LABEL
 from dask_sluice.server.backends.protocol import JobState, Seen
 from dask_sluice.wire.reasons import ReasonCode
@@ -246,3 +246,11 @@ def test_a_pod_that_the_node_did_not_take_says_so() -> None:
 def test_a_pod_that_somebody_deleted_is_said_to_be(sight: PodSight | None) -> None:
     seen = see("job", sight)
     assert (seen.state, code(seen)) == (JobState.ENDED, ReasonCode.POD_DELETED)
+
+
+def test_a_pod_has_started_once_a_container_of_it_runs_or_ran() -> None:
+    assert has_started(running())
+    assert not has_started({"status": {"phase": "Pending"}})
+    waiting = {"name": "dask-worker", "state": {"waiting": {"reason": "ImagePullBackOff"}}}
+    assert not has_started({"status": {"phase": "Pending", "containerStatuses": [waiting]}})
+    assert has_started({"status": {"containerStatuses": [{"state": {"terminated": {"exitCode": 1}}}]}})

@@ -10,6 +10,7 @@ import json
 import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -65,6 +66,10 @@ class Api:
     async def create(self, path: str, body: Object) -> Object:
         return await self._json("POST", path, {}, body)
 
+    async def patch(self, path: str, body: Object, kind: str) -> Object:
+        """The object as it is then. `kind`: the media type of the patch."""
+        return await self._json("PATCH", path, {}, body, {"Content-Type": kind})
+
     async def delete(self, path: str, body: Object | None = None, **parameters: str) -> Object:
         """Of one object, or of all that a selector names."""
         return await self._json("DELETE", path, parameters, body)
@@ -87,11 +92,18 @@ class Api:
         async with self._stream(path, {**parameters, "watch": "true"}, SILENT_WATCH_S) as response:
             yield _events(response)
 
-    async def _json(self, method: str, path: str, parameters: Mapping[str, str], body: Object | None = None) -> Object:
+    async def _json(
+        self,
+        method: str,
+        path: str,
+        parameters: Mapping[str, str],
+        body: Object | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> Object:
         for attempt in range(TRIES):
             try:
                 response = await self._http.request(
-                    method, path, params=parameters, json=body, headers=self._access.headers()
+                    method, path, params=parameters, json=body, headers={**self._access.headers(), **headers}
                 )
             except (httpx.TransportError, OSError) as error:
                 raise Unavailable(_no_answer(error)) from error

@@ -17,11 +17,13 @@ from .api import Api, Object
 from .creations import Creations
 from .deletions import Deletions
 from .log_text import text_of
-from .looking import has_ended, see
+from .looking import has_ended, has_started, see
 from .overlay import sentences
 from .pod_logs import PodLogs, is_of
 from .settings import KubernetesSettings
 from .sights import Sights, cluster_of
+from .warm.keeper import WarmKeeper
+from .warm.pods import Wish
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,7 @@ class KubernetesBackend:
         self._kept = logs
         self._news = News()
         self._following: asyncio.Task[None] | None = None
+        self._warm_key, self._wishes = b"", tuple[Wish, ...]()
 
     async def start(self) -> None:
         if self._kept is None:
@@ -57,11 +60,20 @@ class KubernetesBackend:
         self._own_namespace = access.namespace
         self._api = Api(access)
         places = namespaces_of(self._settings, access.namespace)
-        self._sights = Sights(self._api, names.selector(self._settings), places, self._news.tell)
+        self._sights = Sights(self._api, names.selector(self._settings), places, self._tell)
         self._logs = PodLogs(self._api, self._kept)
         self._agents = Agents(self._api, self._sights, self._settings, self._agent, places)
         self._creations = Creations(self._api, self._sights, self._settings, self._agents)
         self._deletions = Deletions(self._api, self._sights)
+        self._warm = WarmKeeper(
+            self._api,
+            self._sights,
+            self._creations,
+            self._settings,
+            key=self._warm_key,
+            wishes=self._wishes,
+            own_namespace=self._own_namespace,
+        )
         self._following = asyncio.create_task(self._follow())
         try:
             async with asyncio.timeout(READY_WITHIN_S):
@@ -69,17 +81,24 @@ class KubernetesBackend:
         except TimeoutError:
             log.warning("Kubernetes does not say which pods there are: %s", self._sights.silence or "no answer yet")
 
+    async def _follow(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._sights.run())
+            group.create_task(self._agents.run())
+            group.create_task(self._warm.run())
+
+    def _tell(self, cluster: str) -> None:
+        if cluster:
+            self._news.tell(cluster)
+        else:
+            self._warm.changed()
+
     async def close(self) -> None:
         if self._following is not None:
             self._following.cancel()
             await asyncio.gather(self._following, return_exceptions=True)
             await self._api.close()
         self._news.close()
-
-    async def _follow(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._sights.run())
-            group.create_task(self._agents.run())
 
     def describe(self) -> Capabilities:
         return Capabilities(
@@ -98,6 +117,10 @@ class KubernetesBackend:
 
     async def submit(self, job: Job) -> AsyncIterator[Handle]:
         namespace = names.namespace_of(job, self._settings, self._own_namespace)
+        given = await self._warm.given(job, namespace)
+        if given is not None:
+            yield handle_of(given)
+            return
         pod = await self._creations.pod(job, namespace)
         # The kubelet wants it in some milliseconds: it is made while the handle is being saved.
         secret = asyncio.create_task(self._creations.secret(job, pod))
@@ -118,10 +141,12 @@ class KubernetesBackend:
         sight = self._sights.sight(namespace, name)
         pod = sight.pod if sight is not None and not sight.gone else None
         over = sight is not None and has_ended(sight)
+        # Of a thousand that were never placed, a thousand requests would bring nothing.
+        started = pod if pod is not None and has_started(pod) else None
         if over:
-            await self._logs.whole(handle.cluster, handle.job_id, pod)
+            await self._logs.whole(handle.cluster, handle.job_id, started)
         else:
-            await self._logs.keep(handle.cluster, handle.job_id, pod)
+            await self._logs.keep(handle.cluster, handle.job_id, started)
         grace_s = 0 if over or pod is None else int(pod["spec"].get("terminationGracePeriodSeconds", 30))
         await self._deletions.delete(namespace, name, handle.job_id, grace_s=grace_s)
 
@@ -150,6 +175,17 @@ class KubernetesBackend:
     async def kept(self) -> list[str]:
         return await self._logs.kept.clusters()
 
+    # -- schedulers that wait
+
+    def keep_warm(self, key: bytes, wishes: Sequence[tuple[Job, int]]) -> None:
+        self._warm_key, self._wishes = key, tuple(Wish(job, count) for job, count in wishes)
+
+    def lead(self, leads: bool) -> None:
+        self._warm.lead(leads)
+
+    async def cool_down(self) -> None:
+        await self._warm.empty()
+
     # -- looking
 
     async def _look(self, handle: Handle) -> Seen:
@@ -160,9 +196,8 @@ class KubernetesBackend:
         return see(handle.job_id, sight, text_of(data, LOG_TAIL_BYTES))
 
     def _pod_of(self, cluster: str, job_id: str) -> Object | None:
-        name = names.object_name(job_id)
-        found = (pod for pod in self._sights.pods() if pod["metadata"]["name"] == name and is_of(pod, cluster))
-        return next(found, None)
+        mine = (pod for pod in self._sights.pods() if is_of(pod, cluster))
+        return next((pod for pod in mine if pod["metadata"]["labels"].get(names.JOB_LABEL) == job_id), None)
 
 
 def namespaces_of(settings: KubernetesSettings, own: str) -> list[str] | None:
@@ -183,5 +218,6 @@ def handle_of(pod: Object) -> Handle:
 
 def place_of(handle: Handle) -> tuple[str, str]:
     """Namespace and name of the pod that a handle stands for; of none, if its parts do not belong together."""
-    name = names.object_name(handle.job_id)
-    return str(handle.data["namespace"]), name if handle.data["pod"] == name else f"{name}-none"
+    name, said = names.object_name(handle.job_id), str(handle.data["pod"])
+    fits = said == name or (handle.kind is JobKind.SCHEDULER and said.startswith(names.WARM_PREFIX))
+    return str(handle.data["namespace"]), said if fits else f"{name}-none"

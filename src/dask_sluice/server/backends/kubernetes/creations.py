@@ -39,10 +39,22 @@ class Creations:
             job,
             self._settings,
             namespace=namespace,
-            agent=self._agents.name,
+            agent=self.agent_config_map,
             owner=self._scheduler_of(job),
         )
-        async with self._turns.turn(job.owner):
+        return await self.make(manifest, namespace, what, turn=job.owner)
+
+    @property
+    def agent_config_map(self) -> str:
+        """The name of the ConfigMap with the agent."""
+        return self._agents.name
+
+    async def make(self, manifest: Object, namespace: str, what: str, *, turn: str = "") -> Object:
+        """The pod as it is, made if it is not there. `turn`: whose turn that takes.
+
+        raises  Refused, Unavailable
+        """
+        async with self._turns.turn(turn):
             await self._agents.make(namespace, what)
             path = f"/api/v1/namespaces/{namespace}/pods"
             made = await create(self._api, path, manifest, what)

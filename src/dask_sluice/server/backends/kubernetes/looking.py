@@ -93,6 +93,15 @@ def has_ended(sight: PodSight) -> bool:
     )
 
 
+def has_started(pod: Object) -> bool:
+    """Whether any container of it has run, so that there may be a log."""
+    status = pod.get("status", {})
+    states = [
+        each["state"] for each in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ()))
+    ]
+    return any("running" in state or "terminated" in state for state in states)
+
+
 # -- waiting
 
 

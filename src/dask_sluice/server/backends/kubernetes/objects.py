@@ -56,11 +56,24 @@ def secret_manifest(
 
     owner   see `owner_reference`
     """
-    files = {LAUNCH_FILE: launch_of(job), VARIABLES_FILE: dict(job.variables)}
+    name, labels = names.object_name(job.id), names.labels_of(job, settings)
+    return secret_of(name, namespace, labels, launch_of(job), job.variables, owner)
+
+
+def secret_of(
+    name: str,
+    namespace: str,
+    labels: Mapping[str, str],
+    launch: Mapping[str, Any],
+    variables: Mapping[str, str],
+    owner: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """A Secret with a launch document and environment variables."""
+    files = {LAUNCH_FILE: launch, VARIABLES_FILE: dict(variables)}
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": _metadata(names.object_name(job.id), namespace, names.labels_of(job, settings), owner),
+        "metadata": _metadata(name, namespace, labels, owner),
         "type": "Opaque",
         "immutable": True,
         "data": {name: _base64(json.dumps(content).encode()) for name, content in files.items()},

@@ -161,6 +161,17 @@ class GPUSettings(Section):
     """Those of pods without GPUs. By default: an image that asks for all GPUs of the node does not get them."""
 
 
+class WarmSchedulers(Section):
+    """Schedulers that wait, as nobody's, for the next cluster of a kind."""
+
+    count: int = Field(ge=0, le=100)
+    """How many wait."""
+    profile: str = ""
+    """For clusters of which profile. Empty: the one that counts where none is chosen."""
+    options: dict[str, Any] = {}
+    """For clusters with which options. Those not named have their defaults."""
+
+
 class KubernetesSettings(Section):
     """Clusters as pods."""
 
@@ -187,6 +198,8 @@ class KubernetesSettings(Section):
     """Context in that file. Empty: its current one."""
     gpu: GPUSettings = GPUSettings()
     """What pods get that ask for GPUs."""
+    warm_schedulers: tuple[WarmSchedulers, ...] = ()
+    """Schedulers that wait, so that clusters start in less than a second. Each takes up its requests while it waits."""
     pods: PodSettings = PodSettings()
     """What schedulers and workers get."""
     scheduler: PodSettings = PodSettings()

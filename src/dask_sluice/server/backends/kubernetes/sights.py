@@ -23,6 +23,7 @@ class Sights:
 
     def __init__(self, api: Api, selector: str, namespaces: Sequence[str] | None, told: Callable[[str], None]) -> None:
         self._told = told
+        """Told of each cluster to which something happened; '': to a pod that waits, or has just been given away."""
         self._events: defaultdict[str, dict[str, Object]] = defaultdict(dict)
         """By pod, then by the event's own key."""
         self._gone: OrderedDict[str, PodSight] = OrderedDict()
@@ -103,6 +104,8 @@ class Sights:
             for left in self._leaving.get(key, ()):
                 left.set()
         self._told(cluster_of(pod))
+        if before is not None and not cluster_of(before) and cluster_of(pod):
+            self._told("")
 
     def _event_changed(self, before: Object | None, seen: Object | None) -> None:
         event = seen or before
