@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 WHEELS = ROOT / "dist" / "wheels"
-EXTRAS = "server,postgresql,kubernetes"
+EXTRAS = "server,postgresql"
 PYTHON, PLATFORMS = "3.11", ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
 FOR_THE_IMAGE = (
     *("--disable-pip-version-check", "--only-binary", ":all:", "--python-version", PYTHON, "--implementation", "cp"),
