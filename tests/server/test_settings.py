@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from dask_sluice.server.identity.passwords import hash_password
 from dask_sluice.server.settings import Settings, SettingsError, describe, load, reference
@@ -54,6 +55,20 @@ def test_every_section_can_be_set(tmp_path: Path) -> None:
     assert settings.backend.local.stop_grace_s == 1.0
     assert settings.options["worker_memory"].maximum == 64.0
     assert settings.authenticator.admins == {"ada"}
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_secret_that_is_read_anew_each_time_is_known_by_its_file_alone(tmp_path: Path, there: bool) -> None:
+    file = tmp_path / "sluice.yaml"
+    file.write_text("authenticator: {kind: jupyterhub, jupyterhub: {service_token: {file: token}}}")
+    if there:
+        (tmp_path / "token").write_text("from the hub\n")
+    assert load(file).authenticator.jupyterhub.service_token == tmp_path / "token"
+    written = loads("authenticator: {kind: jupyterhub, jupyterhub: {service_token: from the hub}}", FILE)
+    assert written.authenticator.jupyterhub.service_token == SecretStr("from the hub")
+    (problem,) = refused("authenticator: {kind: jupyterhub, jupyterhub: {service_token: 5}}")
+    assert "service_token" in problem
+    assert "'file:' with the path" in problem
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,16 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    SecretStr,
+    ValidationInfo,
+)
 
 from .identity.names import is_user_name
 
@@ -93,5 +102,5 @@ Secret = Annotated[SecretStr, BeforeValidator(_from_file, json_schema_input_type
 """A secret, written into the settings or named by its file: `{file: /run/secrets/token}`."""
 
 _AS_WRITTEN = Annotated[SecretStr, Field(min_length=LEAST_OF_A_SECRET)] | SecretFile
-MountedSecret = Annotated[SecretStr | Path, BeforeValidator(_mounted, json_schema_input_type=_AS_WRITTEN)]
+MountedSecret = Annotated[SecretStr | Path, PlainValidator(_mounted, json_schema_input_type=_AS_WRITTEN)]
 """The same, where the file is read by whoever needs the secret, each time: its path, or the secret."""
