@@ -89,6 +89,21 @@ def follow(files: JobFiles, position: str, most: int = 10 * MOST) -> tuple[str, 
         text, position = text + part.text, part.position
 
 
+def test_what_is_written_while_the_end_is_read_comes_once(files: JobFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(files, "first\n")
+    read = os.pread
+
+    def read_late(*arguments: int) -> bytes:
+        monkeypatch.undo()
+        write(files, "second\n")
+        return read(*arguments)
+
+    monkeypatch.setattr(os, "pread", read_late)
+    text, position = follow(files, "")
+    assert text == "first\nsecond\n"
+    assert follow(files, position) == ("", position)
+
+
 @pytest.mark.parametrize("most", [7, 64, 10 * MOST])
 def test_following_over_cuts_gives_every_line_once(files: JobFiles, most: int) -> None:
     written, read, position = "", "", ""

@@ -165,7 +165,9 @@ class OpenFile:
     """Another one for each file that ever had this name."""
 
     def end(self, most_bytes: int) -> bytes:
-        return self.part(max(0, self.size - most_bytes), most_bytes)
+        """The last bytes of what it held when it was opened: it may be written meanwhile."""
+        begin = max(0, self.size - most_bytes)
+        return self.part(begin, self.size - begin)
 
     def part(self, begin: int, most_bytes: int) -> bytes:
         return os.pread(self.descriptor, most_bytes, begin)
