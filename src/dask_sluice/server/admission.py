@@ -137,8 +137,11 @@ class Admission:
         self._waiting: dict[str, dict[str, Demand]] = {}
         """By owner, then by cluster."""
         self._blocks: dict[str, Block] = {}
+        self._resting: dict[str, Block] = {}
+        """Owners who could start nothing more in the last round, whatever it is."""
         self._full: Block | None = None
         """What ended the last round before everybody was asked."""
+        self._decided_at = 0.0
 
     # -- what is
 
@@ -175,7 +178,11 @@ class Admission:
         demand = self._counted.get(cluster)
         if demand is None or not demand.waits:
             return None
-        return self._blocks.get(cluster) or self._full
+        if block := self._blocks.get(cluster):
+            return block
+        if block := self._resting.get(demand.owner):  # not asked about each of theirs
+            return self._block(demand, self._decided_at) or block
+        return self._full
 
     def demand(self, cluster: str) -> Demand | None:
         """What it has and wants, promises included."""
@@ -196,13 +203,17 @@ class Admission:
     def decide(self, now: float) -> tuple[dict[str, Grant], float | None]:
         """Everything that can be given now, by cluster, and when time alone will make room for more."""
         self._blocks.clear()
-        self._full = None
+        self._resting.clear()
+        self._full, self._decided_at = None, now
         granted: dict[str, Grant] = {}
         line = _Line(self._waiting, self.standing, now)
         while self._full is None and (demand := line.pop()) is not None:
             if block := self._block(demand, now):
                 self._blocks[demand.cluster] = block
                 self._full = block if block.stops_everybody else None
+                if block.bound is None:
+                    self._resting[demand.owner] = block
+                    line.pass_over()
             else:
                 demand = self._promise(demand, now)
                 granted[demand.cluster] = demand.grant
@@ -289,6 +300,11 @@ class _Line:
     def push(self, demand: Demand) -> None:
         """The one that was popped waits for more."""
         heapq.heappush(self._clusters[demand.group, demand.owner], (_turn(demand), demand))
+
+    def pass_over(self) -> None:
+        """Whose cluster was popped gets nothing this time."""
+        if self._top is not None:
+            self._clusters[self._top].clear()
 
     def _put_back(self) -> None:
         """The user and the group of the last one popped go to their new places."""

@@ -46,7 +46,8 @@ class Bound:
         return f"{DIMENSIONS[self.dimension].shown(self.most)} ({self.key})"
 
 
-def scopes(owner: str, groups: Sequence[str]) -> tuple[Scope, ...]:
+@lru_cache(10_000)
+def scopes(owner: str, groups: tuple[str, ...]) -> tuple[Scope, ...]:
     """Every scope that a cluster counts in, the narrowest first."""
     return (Scope("user", owner), *(Scope("group", group) for group in groups), SITE)
 
@@ -75,7 +76,7 @@ class LimitBook:
     def told(self, owner: str, groups: Sequence[str], fallback_workers: int) -> Iterator[str]:
         """Every limit that this user is under, a sentence for each scope: `one cluster: 100 workers (limits....)`."""
         yield _told("one cluster", self.of_one_cluster(fallback_workers))
-        for scope in scopes(owner, groups):
+        for scope in scopes(owner, tuple(groups)):
             if bounds := self.bounds(scope):
                 yield _told(f"all clusters of {scope.shown}" if scope != SITE else scope.shown, bounds)
         if self.limits.starts_per_minute is not None:
@@ -104,7 +105,7 @@ class LimitBook:
         raises  LimitExceeded where not even one fits
         """
         bounds = [*self.of_one_cluster(fallback_workers)]
-        for scope in scopes(owner, groups):
+        for scope in scopes(owner, tuple(groups)):
             bounds += self.bounds(scope)
         base, each = scheduler_amounts(scheduler), worker_amounts(worker)
         for bound in bounds:

@@ -31,13 +31,15 @@ class Lookout:
         backend: Backend,
         sightings: Sightings,
         clock: Clock,
-        records: Callable[[], dict[str, ClusterRecord]],
+        names: Callable[[], list[str]],
+        record: Callable[[str], ClusterRecord | None],
         news: Callable[[str], None],
     ) -> None:
         self._backend = backend
         self._sightings = sightings
         self._clock = clock
-        self._records = records
+        self._names = names
+        self._record = record
         self._news = news
         self.silence: tuple[float, str] | None = None
         """Since when the backend does not answer, and what it said last."""
@@ -69,7 +71,7 @@ class Lookout:
     async def _look_at_all_now_and_then(self) -> None:
         every_s = POLL_WATCHED_S if isinstance(self._backend, Watches) else POLL_S
         while True:
-            for name in self._records():
+            for name in self._names():
                 self.look(name)
             await self._clock.sleep(every_s)
 
@@ -102,17 +104,10 @@ class Lookout:
         self.silence = (self.silence[0] if self.silence else self._clock.now(), message)
 
     async def _look_at(self, names: set[str]) -> None:
-        records = self._records()
-        handles = [
-            handle
-            for name in names
-            if name in records
-            for job in records[name].jobs
-            if job.is_out_there
-            for handle in job.handles
-        ]
+        records = [record for name in names if (record := self._record(name)) is not None]
+        handles = [handle for record in records for job in record.jobs if job.is_out_there for handle in job.handles]
         looks = await self._backend.observe(handles)
-        by_cluster: dict[str, list[Seen]] = {name: [] for name in names & records.keys()}
+        by_cluster: dict[str, list[Seen]] = {record.name: [] for record in records}
         for handle, look in zip(handles, looks, strict=True):
             by_cluster[handle.cluster].append(look)
         for name, theirs in by_cluster.items():

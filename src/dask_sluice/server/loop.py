@@ -94,7 +94,7 @@ class Loop:
         self._group: asyncio.TaskGroup | None = None
         self._may_work = False
         """Not before it is known what the backend holds: else something of it might be taken for gone."""
-        self._lookout = Lookout(backend, self.sightings, clock, self.records, self.mark)
+        self._lookout = Lookout(backend, self.sightings, clock, lambda: list(self._clusters), self.record, self.mark)
         self._errands = Errands(store, backend, clock, launch, self)
         store.on_change(self._changed)
 
