@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-VENVS = ROOT / ".cache" / "venvs"
+VENVS = (ROOT / ".cache").resolve() / "venvs"  # scripts in them name their path: not that of a link
 RECIPE = "recipe.json"
 """Written into an environment last: one without it is unfinished."""
 
