@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 def until(holds: Callable[[], Any], what: str) -> None:
