@@ -15,8 +15,8 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 Location = Path | URL
 """An SQLite file, or where PostgreSQL is."""
 
-POSTGRESQL_WRITERS = 2
-"""More would wait for each other, and for the interpreter, longer than for the database."""
+POSTGRESQL_WRITERS = 1
+"""More wait for each other, and for the interpreter, longer than for the database."""
 POSTGRESQL_READERS = 4
 TIMEOUTS = "-c statement_timeout=30000 -c idle_in_transaction_session_timeout=10000"
 """In ms. A server that hangs in the middle of a transaction must not hang the others that wait for its rows."""
