@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 from ..live import LiveServer
 from . import site
 from .faults import objects
+from .harness import KubernetesHarness
 from .kube import Kube, until
 from .user import SLOW_S
 
@@ -29,6 +30,15 @@ def namespace(kube: Kube) -> Iterator[str]:
     """A namespace of the test's own."""
     with kube.namespace() as name:
         yield name
+
+
+@pytest.fixture
+async def harness(kube: Kube, namespace: str, tmp_path: Path) -> AsyncIterator[KubernetesHarness]:
+    """A backend in that namespace."""
+    harness = KubernetesHarness(kube, namespace, tmp_path)
+    await harness.backend.start()
+    yield harness
+    await harness.close()
 
 
 @pytest.fixture

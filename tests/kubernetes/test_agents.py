@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
-
-import pytest
 
 from dask_sluice.server.backends.kubernetes import agents, names
 from dask_sluice.server.backends.kubernetes.agents import Agents
@@ -17,7 +14,7 @@ from dask_sluice.server.backends.kubernetes.sights import Sights
 
 from ..server.backends.conformance import remove_all, running
 from .harness import KubernetesHarness, job, player
-from .kube import Kube, until
+from .kube import until
 
 SETTINGS = KubernetesSettings()
 OLD = names.agent_config_map(player()[1])
@@ -51,15 +48,6 @@ async def tidied(kept: Agents, harness: KubernetesHarness, *expected: str) -> No
 def there(harness: KubernetesHarness) -> set[str]:
     found = harness.kube.items(harness.namespace, "configmaps", names.agent_selector(SETTINGS))
     return {each["metadata"]["name"] for each in found}
-
-
-@pytest.fixture
-async def harness(kube: Kube, namespace: str, tmp_path: Path) -> AsyncIterator[KubernetesHarness]:
-    """The release that was here before."""
-    harness = KubernetesHarness(kube, namespace, tmp_path)
-    await harness.backend.start()
-    yield harness
-    await harness.close()
 
 
 async def test_an_agent_goes_once_no_pod_uses_it_and_its_server_is_gone(harness: KubernetesHarness) -> None:

@@ -7,7 +7,7 @@ import http.server
 import json
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,14 +23,6 @@ from .harness import MIB, SMALL, KubernetesHarness, job
 from .kube import Kube
 
 TOLD_WITHIN_S = 15.0
-
-
-@pytest.fixture
-async def harness(kube: Kube, namespace: str, tmp_path: Path) -> AsyncIterator[KubernetesHarness]:
-    harness = KubernetesHarness(kube, namespace, tmp_path)
-    await harness.backend.start()
-    yield harness
-    await harness.close()
 
 
 @contextmanager
