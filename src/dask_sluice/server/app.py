@@ -120,8 +120,6 @@ class Server:
         from .metrics import watch_lag
 
         core.start_links()
-        if isinstance(core.backend, KeepsWarm) and not core.store.replica:
-            core.backend.lead(True)
         await core.services.routes.load()
         started = asyncio.Event()
         self._working = group.create_task(core.replica.run(started))

@@ -58,6 +58,7 @@ class Replica:
                 group.create_task(self._lead())
                 group.create_task(self._keep_lease(started))
             else:
+                self._leads(True)
                 started.set()
 
     async def leave(self) -> None:
