@@ -8,7 +8,7 @@ drivers hop for every statement (0.4 ms against 2.8 ms for a typical change in S
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -35,8 +35,8 @@ class Database:
         engines = open_engines(location)
         self._durable, self._quick, self._reader = engines.durable, engines.quick, engines.reader
         self._shared = engines.shared
-        # One thread each: what is written for one key is written in order, and waits for no lock of ours.
-        self._lanes = [Lane(engines, replica) for _ in range(engines.writers)]
+        # One thread: what is written is written in the order of the calls, and waits for no lock of ours.
+        self._lane = Lane(engines, replica)
         self._reading = ThreadPoolExecutor(engines.readers, thread_name_prefix="store-read")
 
     async def write(
@@ -52,14 +52,14 @@ class Database:
 
         durable  On disk as well. Otherwise a machine that loses its power may forget it (a killed server does
                  not): right for what can be found out again by looking, and several times as fast.
-        cluster  What it is about; the other servers are told. Work for one cluster is done in the order of the calls.
+        cluster  What it is about; the other servers are told. All work is done in the order of the calls.
         owner    Whose that is, if it is known: only then can it share a transaction with what others write.
         alone    It cannot in any case: `work` takes locks of its own.
         """
         alone = self._shared and (alone or bool(cluster and not owner))
         write = Write(work, durable, owner, cluster, alone)
         try:
-            result: T = await self._lane(cluster).write(write)
+            result: T = await self._lane.write(write)
         except IntegrityError:
             raise
         except DBAPIError as error:
@@ -70,32 +70,20 @@ class Database:
         """Run `work` on one consistent state of the database."""
         return await self._read_on(self._reading, work)
 
-    async def read_in_order(
-        self, keys: Iterable[str], work: Callable[[Connection, list[str]], T], then: Callable[[T], None]
-    ) -> None:
-        """Read for all these keys: each after what was written for it before, with `then` called on the event
-        loop before anybody learns that something later was written.
+    async def read_in_order(self, work: Callable[[Connection], T], then: Callable[[T], None]) -> None:
+        """Read after what was written before, with `then` called on the event loop before anybody learns that
+        something later was written.
         """
-        by_lane: dict[Lane, list[str]] = {}
-        for key in keys:
-            by_lane.setdefault(self._lane(key), []).append(key)
-
-        async def run(lane: Lane, theirs: list[str]) -> None:
-            then(await self._read_on(lane.thread, lambda connection: work(connection, theirs)))
-
-        await asyncio.gather(*(run(lane, theirs) for lane, theirs in by_lane.items()))
+        then(await self._read_on(self._lane.thread, work))
 
     async def close(self) -> None:
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
-        for thread in (self._reading, *(lane.thread for lane in self._lanes)):
+        for thread in (self._reading, self._lane.thread):
             thread.shutdown()
         for engine in (self._reader, self._quick, self._durable):
             engine.dispose()
-
-    def _lane(self, key: str) -> Lane:
-        return self._lanes[hash(key) % len(self._lanes)]
 
     async def _read_on(self, thread: ThreadPoolExecutor, work: Callable[[Connection], T]) -> T:
         def transaction() -> T:

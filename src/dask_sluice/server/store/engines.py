@@ -15,8 +15,6 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 Location = Path | URL
 """An SQLite file, or where PostgreSQL is."""
 
-POSTGRESQL_WRITERS = 1
-"""More wait for each other, and for the interpreter, longer than for the database."""
 POSTGRESQL_READERS = 4
 TIMEOUTS = "-c statement_timeout=30000 -c idle_in_transaction_session_timeout=10000"
 """In ms. A server that hangs in the middle of a transaction must not hang the others that wait for its rows."""
@@ -24,12 +22,11 @@ TIMEOUTS = "-c statement_timeout=30000 -c idle_in_transaction_session_timeout=10
 
 @dataclass(frozen=True)
 class Engines:
-    """Connections for each purpose, and how many threads may use them at a time."""
+    """Connections for each purpose: to write, one thread may use them at a time (decision 0018), to read, several."""
 
     durable: Engine
     quick: Engine
     reader: Engine
-    writers: int
     readers: int
     shared: bool
     """Whether other servers write too."""
@@ -45,18 +42,16 @@ def open_engines(location: Location) -> Engines:
             _sqlite(location, begin="BEGIN IMMEDIATE", pragmas=("synchronous=FULL", "foreign_keys=ON")),
             _sqlite(location, begin="BEGIN IMMEDIATE", pragmas=("synchronous=NORMAL", "foreign_keys=ON")),
             _sqlite(location, begin="BEGIN", pragmas=("synchronous=NORMAL",)),
-            writers=1,  # SQLite has one writer anyway, and so none ever waits for a lock
             readers=2,
             shared=False,
             at_once=100,
         )
     # Not quick: PostgreSQL may crash while we live, and must not know less afterwards than we have acted on.
-    writer = _postgresql(location, TIMEOUTS, POSTGRESQL_WRITERS)
+    writer = _postgresql(location, TIMEOUTS, 1)
     return Engines(
         writer,
         writer,
         _postgresql(location, TIMEOUTS, POSTGRESQL_READERS, isolation_level="REPEATABLE READ"),
-        writers=POSTGRESQL_WRITERS,
         readers=POSTGRESQL_READERS,
         shared=True,
         at_once=20,

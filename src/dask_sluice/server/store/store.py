@@ -174,9 +174,7 @@ class Store:
         def put(connection: Connection, before: ClusterRecord, change: C) -> C | None:
             """The change as it is written; None where the table has another version."""
             change = replace(change, record=replace(change.record, version=before.version + 1))
-            if not rows.put(connection, before, change):
-                return None
-            return change
+            return change if rows.put(connection, before, change) else None
 
         def work(connection: Connection) -> tuple[C, bool]:
             if known is not None and guess is not None and (change := put(connection, known, guess)):
@@ -341,15 +339,13 @@ class Store:
     async def tell(self, names: Sequence[str]) -> None:
         """Tell the listeners of these clusters as they are now: another server has changed them."""
 
-        def load(connection: Connection, theirs: list[str]) -> list[ClusterRecord]:
-            return rows.load_many(connection, rows.RECORDS.where(clusters.c.name.in_(theirs)))
-
         def tell(records: Iterable[ClusterRecord]) -> None:
             for record in records:
                 self._tell(record, ())
 
         for start in range(0, len(names), NAMES_AT_ONCE):
-            await self._db.read_in_order(names[start : start + NAMES_AT_ONCE], load, tell)
+            query = rows.RECORDS.where(clusters.c.name.in_(names[start : start + NAMES_AT_ONCE]))
+            await self._db.read_in_order(partial(rows.load_many, query=query), tell)
 
     async def names(self, ended_after: float) -> list[str]:
         """Clusters that have not ended, or after that time only."""
