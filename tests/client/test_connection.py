@@ -21,6 +21,7 @@ BROKE_OFF: Answer = (502, {}, {"code": "server_broke_off", "detail": "it ended t
 MOMENT: Answer = (503, {"Retry-After": "0"}, {"code": "backend_unavailable", "detail": "in a moment"})
 CROWDED: Answer = (429, {"Retry-After": "0"}, {"code": "overloaded", "detail": "come again"})
 FOREIGN: Answer = (504, {}, {"code": "x", "detail": "a gateway's"})
+NO_ROUTE: Answer = (302, {"Location": "/hub/services/dask-gateway/api/v2/x"}, {})
 DRAINED: Answer = (503, {}, {"code": "draining", "detail": "the server is being drained"})
 FINE: Answer = (200, {}, {"ok": True})
 BREAKS = None
@@ -68,9 +69,9 @@ async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scripted]:
         yield scripted
 
 
-async def asked(server: Scripted, *script: Any, repeatable: bool = True) -> Any:
+async def asked(server: Scripted, *script: Any, repeatable: bool = True, prefix: str = "") -> Any:
     server.script = list(script)
-    there = connection.Connection(server.url, NoAuth())
+    there = connection.Connection(server.url + prefix, NoAuth())
     try:
         return await there.send("POST", "/api/v2/x", body={}, repeatable=repeatable)
     finally:
@@ -115,6 +116,20 @@ async def test_a_life_is_not_extended_twice_by_one_wish(server: Scripted) -> Non
 async def test_who_is_told_no_does_not_ask_again(server: Scripted) -> None:
     with pytest.raises(SluiceError, match="drained"):
         await asked(server, DRAINED, FINE)
+    assert len(server.heard) == 1
+
+
+async def test_a_hub_whose_proxy_has_no_route_yet_is_asked_again_and_then_named(server: Scripted) -> None:
+    prefix = "/services/dask-gateway"
+    assert await asked(server, NO_ROUTE, FINE, repeatable=False, prefix=prefix) == {"ok": True}, "nothing was done"
+    with pytest.raises(connection.GatewayServerError, match="its proxy has no route to that service"):
+        await asked(server, *[NO_ROUTE] * connection.TRIES, prefix=prefix)
+    assert server.script == []
+
+
+async def test_another_redirect_is_named(server: Scripted) -> None:
+    with pytest.raises(connection.GatewayServerError, match="a redirect to /login; use that address"):
+        await asked(server, (302, {"Location": "/login"}, {}))
     assert len(server.heard) == 1
 
 

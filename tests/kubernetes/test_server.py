@@ -29,6 +29,11 @@ def objects(kube: Kube, namespace: str) -> set[str]:
     return {name for name in kube.objects(namespace) if "sluice-agent" not in name}
 
 
+def _addresses(kube: Kube, namespace: str) -> set[str | None]:
+    """Of pods; None where the kubelet has not told one yet, which a worker of a quick start can be ahead of."""
+    return {pod["status"].get("podIP") for pod in kube.items(namespace, "pods")}
+
+
 def test_a_cluster_of_pods_computes_scales_shows_logs_and_leaves_nothing(
     kube: Kube, namespace: str, kube_server: LiveServer
 ) -> None:
@@ -40,8 +45,7 @@ def test_a_cluster_of_pods_computes_scales_shows_logs_and_leaves_nothing(
                 client.wait_for_workers(2, timeout=PATIENCE_S)
                 assert da.ones((1000, 1000), chunks=(250, 250)).sum().compute() == 1e6
                 hosts = {worker["host"] for worker in client.scheduler_info()["workers"].values()}
-                pods = {pod["status"]["podIP"] for pod in kube.items(namespace, "pods")}
-                assert hosts < pods
+                until(lambda: hosts < _addresses(kube, namespace), "the kubelet tells the pods' addresses")
                 assert "worker worker-2 is ready" in str(cluster.logs())
                 cluster.adapt(minimum=0, maximum=2)
                 until(lambda: len(client.scheduler_info()["workers"]) == 0, "idle workers have gone")

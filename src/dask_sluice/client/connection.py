@@ -1,8 +1,8 @@
 """HTTP to the server: one kept-alive connection, errors as `wire.errors`, patience where patience helps.
 
 What is safe to repeat is repeated when the connection breaks, when somebody on the way says that it broke (502,
-504), or when the server asks for a moment (429, 503 with Retry-After); a create is safe because it carries an
-idempotency key.
+504), when the server asks for a moment (429, 503 with Retry-After), or when a JupyterHub's proxy does not know the way
+yet; a create is safe because it carries an idempotency key.
 """
 
 from __future__ import annotations
@@ -166,6 +166,12 @@ class Connection:
 
     def _not_a_server(self, response: httpx.Response) -> GatewayServerError:
         kind = response.headers.get("content-type", "no content type")
+        if _has_no_route(response):
+            return GatewayServerError(
+                f"JupyterHub answers at {self.address}, but its proxy has no route to that service",
+                hint="Either no service of this name is in the hub's `services`, or the proxy was just restarted: "
+                "within a few minutes the hub tells it all routes again.",
+            )
         if response.is_redirect:
             what = f"a redirect to {response.headers.get('location')}; use that address if it is the server's"
         else:
@@ -179,10 +185,20 @@ def _verify(address: str) -> ssl.SSLContext | bool:
 
 
 def _may_pass(response: httpx.Response, *, repeatable: bool) -> bool:
-    """Whether the same request may succeed in a moment. After 429 and 503 nothing was done; after 502 nobody knows."""
+    """Whether the same request may succeed in a moment. After 429, 503, or a hub without a route, nothing was done;
+    after 502 nobody knows.
+    """
     if response.status_code in (429, 503):
         return "retry-after" in response.headers
+    if _has_no_route(response):
+        return True
     return repeatable and response.status_code in (502, 504)
+
+
+def _has_no_route(response: httpx.Response) -> bool:
+    """Whether a JupyterHub answers whose proxy does not know the service: the hub takes the path for one of its own."""
+    path = urlsplit(response.headers.get("location", "")).path
+    return response.is_redirect and path.replace("/hub/services/", "/services/", 1) == response.request.url.path != path
 
 
 def _seconds(response: httpx.Response) -> float | None:

@@ -67,6 +67,7 @@ def beside(kube: Kube, image_name: str, images: Images, directory: Path) -> Iter
         hub = HubRelease(kube, namespace, images, directory)
         hub.install()
         sluice_beside(kube, namespace, image_name).install()
+        hub.knows_the_way()
         yield hub
 
 
@@ -124,6 +125,11 @@ class HubRelease(HelmRelease):
     def gateway(self) -> str:
         """Our server's address by way of the hub's proxy."""
         return f"{self.origin}{self.base_url}/services/dask-gateway"
+
+    def knows_the_way(self) -> None:
+        """Wait until its proxy passes requests on to ours: a new hub is ready a little before that."""
+        health = f"{self.gateway}/health"
+        until(lambda: httpx.get(health, verify=self.verify, trust_env=False).is_success, "the hub's proxy knows ours")
 
     def service(self, name: str) -> dict[str, Any]:
         return dict(json.loads(self.kube.run("-n", self.namespace, "get", "service", name, "-o", "json"))["spec"])

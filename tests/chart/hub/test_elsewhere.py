@@ -117,6 +117,7 @@ def hub(kube: Kube, image_name: str, images: Images, tmp_path_factory: pytest.Te
         }
         sluice.values = merged(sluice.values, {"config": config})
         sluice.install()
+        hub.knows_the_way()
         yield hub
 
 
