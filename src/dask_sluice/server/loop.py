@@ -35,8 +35,8 @@ from .sweeping import Sweeper
 log = logging.getLogger(__name__)
 
 UNFINISHED = tuple(state for state in ClusterState if not state.is_final)
-STEPS_AT_ONCE = 8
-"""Few, so that what people ask for is not far back in the line for the store."""
+STEPS_AT_ONCE = 16
+"""Enough for the store to write many in one transaction, few, so that what people ask for is not far back in line."""
 RETRY_S = (0.5, 1, 2, 5, 10, 30)
 BLINK_S = 20.0
 ASLEEP_S = 60.0

@@ -282,11 +282,11 @@ def _texts(path: Place, value: Any) -> Iterator[tuple[Place, str]]:
             yield from _texts((*path, index), inner)
 
 
-def _names(text: str) -> set[str]:
+def _names(text: str) -> frozenset[str]:
     try:
         return templates.names(text)
     except TemplateError:
-        return set()
+        return frozenset()
 
 
 def _reckoned_with(text: str) -> set[str]:

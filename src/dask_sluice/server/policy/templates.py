@@ -62,9 +62,10 @@ def parse(text: str) -> tuple[str | ast.expr, ...]:
     return tuple(part for part in (*parts, plain) if part != "")
 
 
-def names(text: str) -> set[str]:
+@lru_cache(4096)
+def names(text: str) -> frozenset[str]:
     """Every name that the template uses: `user.name`, `options.image`."""
-    return {_name(node) for part in parse(text) if not isinstance(part, str) for node in _named(part)}
+    return frozenset(_name(node) for part in parse(text) if not isinstance(part, str) for node in _named(part))
 
 
 def names_in(value: Any) -> set[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -31,10 +30,11 @@ def cluster_row(record: ClusterRecord) -> dict[str, Any]:
     }
 
 
-def cluster_from(row: Row[Any], workers: Sequence[str]) -> ClusterRecord:
-    """A record from its row and the documents of its workers."""
+def cluster_from(row: Row[Any]) -> ClusterRecord:
+    """A record from its row and the documents of its workers, a line each, in any order."""
     record = _CLUSTER.validate_json(row.document)
-    return replace(record, holder=row.holder, workers=tuple(_WORKER.validate_json(worker) for worker in workers))
+    workers = [_WORKER.validate_json(line) for line in row.workers.split("\n")] if row.workers else []
+    return replace(record, holder=row.holder, workers=tuple(sorted(workers, key=worker_number)))
 
 
 def worker_row(cluster: str, worker: WorkerRecord) -> dict[str, Any]:

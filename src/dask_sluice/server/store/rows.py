@@ -5,10 +5,11 @@ A cluster's workers and events have rows of their own, so that a change writes w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, bindparam, insert, select, update
+from sqlalchemy import Connection, Select, Table, bindparam, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ...wire.errors import ClusterNotFound
@@ -19,12 +20,17 @@ from . import documents, usage
 from .signals import take_turns
 from .tables import clusters, events, keys, workers
 
-RECORDS: Select[Any] = select(clusters.c.name, clusters.c.document, clusters.c.holder)
+_ITS_WORKERS = select(func.aggregate_strings(workers.c.document, "\n"))
+RECORDS: Select[Any] = select(
+    clusters.c.name,
+    clusters.c.document,
+    clusters.c.holder,
+    _ITS_WORKERS.where(workers.c.cluster == clusters.c.name, workers.c.kept).scalar_subquery().label("workers"),
+)
+"""One query each: the documents of a cluster's workers, which have no line breaks, are lines of one text."""
 _ONE = RECORDS.where(clusters.c.name == bindparam("one"))
 _OWNER = select(clusters.c.owner).where(clusters.c.name == bindparam("one"))
 _ONE_TO_CHANGE = _ONE.with_for_update()
-_WORKERS = select(workers.c.cluster, workers.c.document).where(workers.c.kept).order_by(workers.c.number)
-_WORKERS_OF_ONE = _WORKERS.where(workers.c.cluster == bindparam("one"))
 _REPLACE = update(clusters).where(
     clusters.c.name == bindparam("old_name"),
     clusters.c.version == bindparam("old_version"),
@@ -33,6 +39,8 @@ _REPLACE = update(clusters).where(
 _NOTE = select(keys.c.value).where(keys.c.name == bindparam("one"))
 _PART = update(workers).where(workers.c.cluster == bindparam("of"), workers.c.number == bindparam("which"))
 _FORGET_WORKER = _PART.values(kept=False)
+_ADD_CLUSTER = insert(clusters)
+_ADD_EVENTS = insert(events).inline()  # nobody asks for their ids
 
 
 def not_found(name: str) -> ClusterNotFound:
@@ -41,8 +49,8 @@ def not_found(name: str) -> ClusterNotFound:
 
 
 def load(connection: Connection, name: str, *, to_change: bool = False) -> ClusterRecord:
-    """The record. To change it, it is its owner's turn, and its row is locked: what is read stays true until the
-    transaction ends.
+    """The record. To change it, it is its owner's turn, so that nobody writes its workers, and its row is locked: what
+    is read stays true until the transaction ends.
 
     raises  ClusterNotFound
     """
@@ -51,19 +59,14 @@ def load(connection: Connection, name: str, *, to_change: bool = False) -> Clust
     row = connection.execute(_ONE_TO_CHANGE if to_change else _ONE, {"one": name}).one_or_none()
     if row is None:
         raise not_found(name)
-    return documents.cluster_from(
-        row, [theirs.document for theirs in connection.execute(_WORKERS_OF_ONE, {"one": name})]
-    )
+    return documents.cluster_from(row)
 
 
-def load_many(connection: Connection, query: Select[Any]) -> list[ClusterRecord]:
-    """The records that a query on `RECORDS` finds, in its order."""
-    rows = connection.execute(query).all()
-    theirs: dict[str, list[str]] = {row.name: [] for row in rows}
-    names = query.order_by(None).with_only_columns(clusters.c.name)
-    for cluster, document in connection.execute(_WORKERS.where(workers.c.cluster.in_(names))) if rows else ():
-        theirs[cluster].append(document)
-    return [documents.cluster_from(row, theirs[row.name]) for row in rows]
+def load_many(
+    connection: Connection, query: Select[Any], values: Mapping[str, Any] | None = None
+) -> list[ClusterRecord]:
+    """The records that a query on `RECORDS` finds, in its order; with values of its parameters."""
+    return [documents.cluster_from(row) for row in connection.execute(query, values)]
 
 
 def note(connection: Connection, name: str) -> bytes | None:
@@ -74,7 +77,7 @@ def note(connection: Connection, name: str) -> bytes | None:
 
 def add(connection: Connection, change: Change) -> None:
     """A new cluster."""
-    connection.execute(insert(clusters), documents.cluster_row(change.record))
+    connection.execute(_ADD_CLUSTER, documents.cluster_row(change.record))
     usage.write(connection, entries(None, change.record))
     _add_events(connection, change)
 
@@ -113,4 +116,4 @@ def upsert(dialect: str, table: Table) -> Any:
 def _add_events(connection: Connection, change: Change) -> None:
     rows = [documents.event_row(event, change.record.spec.owner) for event in change.events]
     if rows:
-        connection.execute(insert(events), rows)
+        connection.execute(_ADD_EVENTS, rows)

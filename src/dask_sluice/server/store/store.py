@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, and_, delete, func, insert, or_, select
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from ...wire.errors import IdempotencyConflict
@@ -40,8 +40,15 @@ log = logging.getLogger(__name__)
 
 NAMES_AT_ONCE = 500
 """In one question: databases bound how many."""
-SECRETS_REMEMBERED = 500
-"""Of the clusters made last (4 kB each): each is asked for its secrets twice in the seconds of its start."""
+SECRETS_REMEMBERED = 2000
+"""Of the clusters made last (4 kB each), as a line of them may wait: each needs its secrets twice at its start."""
+_LIST = rows.RECORDS.order_by(clusters.c.created_at.desc(), clusters.c.name)
+_LIST_OF_OWNER = _LIST.where(clusters.c.owner == bindparam("of"))
+_IN_STATES = clusters.c.state.in_(bindparam("states", expanding=True))
+_ADD_SECRETS = insert(secrets)
+_ADD_REQUEST = insert(requests)
+_EARLIER = select(requests).where(requests.c.owner == bindparam("of"), requests.c.key == bindparam("with_key"))
+_ROOM_TAKEN = select(func.count()).where(clusters.c.owner == bindparam("of"), clusters.c.ended_at.is_(None))
 
 C = TypeVar("C", bound=Change)
 T = TypeVar("T")
@@ -134,12 +141,11 @@ class Store:
             if most is not None:
                 _check_room(connection, owner, most)
             rows.add(connection, change)
-            connection.execute(insert(secrets).values(cluster=change.record.name, **secret.row()))
+            connection.execute(_ADD_SECRETS, {"cluster": change.record.name, **secret.row()})
             if idempotency is not None:
                 key, digest = idempotency
-                connection.execute(
-                    insert(requests).values(owner=owner, key=key, digest=digest, cluster=change.record.name)
-                )
+                request = {"owner": owner, "key": key, "digest": digest, "cluster": change.record.name}
+                connection.execute(_ADD_REQUEST, request)
             return change.record, True
 
         def written(result: tuple[ClusterRecord, bool]) -> Change | None:
@@ -203,12 +209,11 @@ class Store:
         self, owner: str | None = None, states: Sequence[ClusterState] | None = None
     ) -> list[ClusterRecord]:
         """Records, newest first; None: of all owners, in all states."""
-        query = rows.RECORDS.order_by(clusters.c.created_at.desc(), clusters.c.name)
-        if owner is not None:
-            query = query.where(clusters.c.owner == owner)
+        query = _LIST if owner is None else _LIST_OF_OWNER
         if states is not None:
-            query = query.where(clusters.c.state.in_([str(state) for state in states]))
-        return await self._db.read(lambda connection: rows.load_many(connection, query))
+            query = query.where(_IN_STATES)
+        values = {"of": owner, "states": [str(state) for state in states or ()]}
+        return await self._db.read(lambda connection: rows.load_many(connection, query, values))
 
     async def count(self, states: Sequence[ClusterState]) -> int:
         """How many clusters are in these states."""
@@ -390,8 +395,7 @@ class Store:
 
 def _earlier(connection: Connection, owner: str, key: str, digest: str) -> str | None:
     """The cluster that an earlier request with this key made."""
-    query = select(requests).where(requests.c.owner == owner, requests.c.key == key)
-    row = connection.execute(query).one_or_none()
+    row = connection.execute(_EARLIER, {"of": owner, "with_key": key}).one_or_none()
     if row is None:
         return None
     if row.digest != digest:
@@ -404,7 +408,6 @@ def _earlier(connection: Connection, owner: str, key: str, digest: str) -> str |
 
 def _check_room(connection: Connection, owner: str, most: Bound) -> None:
     """Counted where it is written, so that two requests at once cannot both take the last place."""
-    theirs = and_(clusters.c.owner == owner, clusters.c.ended_at.is_(None))
-    used = connection.execute(select(func.count()).select_from(clusters).where(theirs)).scalar_one()
+    used = connection.execute(_ROOM_TAKEN, {"of": owner}).scalar_one()
     if used >= most.most:
         raise too_many_clusters(owner, used, most)

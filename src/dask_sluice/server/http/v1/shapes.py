@@ -53,15 +53,14 @@ def option_json(option: Option) -> dict[str, Any]:
 
 
 def cluster_json(record: ClusterRecord, credentials: Credentials | None) -> dict[str, Any]:
-    """One cluster; `credentials` where it is running.
+    """One cluster; `credentials` where it is running, and the caller is to connect to it.
 
     The clients use `tls_cert` as their own certificate and as the authority's at once: their own comes first.
     """
-    has_dashboard = credentials is not None and record.scheduler.dashboard_port is not None
+    has_dashboard = record.state is ClusterState.RUNNING and record.scheduler.dashboard_port is not None
     return {
         "name": record.name,
         "dashboard_route": DASHBOARD_PATH.format(name=record.name) if has_dashboard else None,
-        # Running without credentials would be no use to a client: it takes the one for the other.
         "status": STATUS[record.state],
         "start_time": int(record.created_at * 1000),
         "stop_time": None if record.ended_at is None else int(record.ended_at * 1000),
