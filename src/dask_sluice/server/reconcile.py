@@ -20,7 +20,7 @@ from .endings import closed_by_client, lines_of_living, why_scheduler_ended
 from .model import ClusterRecord, Observation, WorkerRecord
 from .reconcile_budget import end_if_overspent
 from .reconcile_lease import end_if_lease_is_over, see_clients
-from .reconcile_workers import scale_workers, see_workers, start_limit_s, stop_workers
+from .reconcile_workers import scale_workers, see_workers, start_limit_s, stop_workers, tell_who_waits
 
 
 def reconcile(
@@ -42,6 +42,7 @@ def reconcile(
         see_clients(draft)
         _end_if_due(draft)
         _take_step(draft)
+        tell_who_waits(draft)
         _remove_jobs(draft)
         _finish(draft)
     _forget_ended_workers(draft)

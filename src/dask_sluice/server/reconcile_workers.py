@@ -42,7 +42,6 @@ def see_workers(draft: Draft) -> None:
     for worker in draft.record.workers:
         if not worker.state.is_final:
             _see_worker(draft, worker)
-    _tell_who_waits(draft)
 
 
 def _see_worker(draft: Draft, worker: WorkerRecord) -> None:
@@ -153,7 +152,7 @@ def _see_waiting(draft: Draft, worker: WorkerRecord, look: Seen) -> WorkerRecord
     return draft.set_worker(replace(worker, reason=reason)) if reason != worker.reason else worker
 
 
-def _tell_who_waits(draft: Draft) -> None:
+def tell_who_waits(draft: Draft) -> None:
     """A running cluster whose workers the backend does not start yet says so, and what the first of them waits for."""
     record = draft.record
     if record.state is not ClusterState.RUNNING or record.wanted.stop is not None:
