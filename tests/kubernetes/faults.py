@@ -129,6 +129,23 @@ def cordoned(kube: Kube) -> Iterator[str]:
         kube.run("uncordon", name)
 
 
+@contextmanager
+def lost_node(kube: Kube) -> Iterator[None]:
+    """The kubelet has ended, and Kubernetes gives its node up.
+
+    That is said for it: where no node at all reports, it takes the fault for its own and evicts nobody ("master
+    disruption mode"), and the kit has one node.
+    """
+    taint = "node.kubernetes.io/unreachable:NoExecute"
+    with down(kube, "kubelet"):
+        until(lambda: not _is_well(kube), "the node is missed")
+        kube.run("taint", "nodes", "--all", "--overwrite", taint)
+        try:
+            yield
+        finally:
+            kube.run("taint", "nodes", "--all", f"{taint}-", check=False)
+
+
 def drain(kube: Kube, node: str, selector: str, *, patience_s: int = 60) -> str:
     """As `kubectl drain` evicts, with a say to disruption budgets; of the pods with these labels. What it says."""
     options = ("--delete-emptydir-data", "--force", "--ignore-daemonsets", f"--timeout={patience_s}s")
