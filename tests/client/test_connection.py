@@ -127,6 +127,35 @@ async def test_a_hub_whose_proxy_has_no_route_yet_is_asked_again_and_then_named(
     assert server.script == []
 
 
+async def test_a_server_that_answered_before_is_waited_for_and_a_wrong_address_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    paused = asyncio.Event()
+
+    def pause(*_: Any) -> float:
+        paused.set()
+        return 0.05
+
+    monkeypatch.setattr(connection, "_pause", pause)
+    scripted = Scripted()
+    scripted.script = [(200, {"Connection": "close"}, {"ok": True})] * 2
+    listening = await asyncio.start_server(scripted.serve, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    there = connection.Connection(f"http://127.0.0.1:{port}", NoAuth())
+    async with listening:
+        await there.get("/api/v2/x")
+    newcomer = connection.Connection(there.address, NoAuth())
+    with pytest.raises(connection.ServerUnreachable):
+        await newcomer.get("/api/v2/x")
+    assert not paused.is_set()
+    asked = asyncio.create_task(there.send("POST", "/api/v2/x", repeatable=False))
+    await paused.wait()
+    async with await asyncio.start_server(scripted.serve, "127.0.0.1", port):
+        assert await asked == {"ok": True}, "nothing had been sent, so even this may be tried again"
+        await there.close()
+    await newcomer.close()
+
+
 async def test_another_redirect_is_named(server: Scripted) -> None:
     with pytest.raises(connection.GatewayServerError, match="a redirect to /login; use that address"):
         await asked(server, (302, {"Location": "/login"}, {}))

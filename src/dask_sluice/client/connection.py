@@ -1,8 +1,8 @@
 """HTTP to the server: one kept-alive connection, errors as `wire.errors`, patience where patience helps.
 
-What is safe to repeat is repeated when the connection breaks, when somebody on the way says that it broke (502,
-504), when the server asks for a moment (429, 503 with Retry-After), or when a JupyterHub's proxy does not know the way
-yet; a create is safe because it carries an idempotency key.
+What is safe to repeat is repeated when the connection breaks, when a server that answered before is not there, when
+somebody on the way says that it broke (502, 504), when the server asks for a moment (429, 503 with Retry-After), or
+when a JupyterHub's proxy does not know the way yet; a create is safe because it carries an idempotency key.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ class Connection:
 
     def __init__(self, address: str, auth: Auth) -> None:
         self.address, self.auth = address, auth
+        self._has_answered = False
         proxy = config.setting("http-client.proxy", True)
         self._http = httpx.AsyncClient(
             base_url=address + "/",
@@ -103,12 +104,16 @@ class Connection:
                     headers={**self._authorization(), **(headers or {})},
                 )
             except httpx.ConnectError as error:
-                raise self._unreachable(error) from error
+                if last or not self._has_answered:  # a wrong address is told at once
+                    raise self._unreachable(error) from error
+                await asyncio.sleep(_pause(attempt, None))
+                continue
             except httpx.TransportError as error:
                 if last or not repeatable:
                     raise self._unreachable(error) from error
                 await asyncio.sleep(_pause(attempt, None))
                 continue
+            self._has_answered = True
             if not last and _may_pass(response, repeatable=repeatable):
                 await asyncio.sleep(_pause(attempt, response.headers.get("retry-after")))
                 continue
