@@ -322,7 +322,7 @@ class ProxyPolicy(Values):
     """Who may connect to the proxies."""
 
     open: bool = True
-    """Everybody. False: only schedulers, workers, and whom `extra` names."""
+    """Everybody. False: only workers, and whom `extra` names."""
     extra: Objects = []
     """Further peers, as Kubernetes writes them in `from`, such as the hub's proxy and notebooks."""
 

@@ -18,7 +18,8 @@ from ..kubernetes.kube import KIT_DIRECTORY, ROOT, kit
 
 CHART = ROOT / "charts" / "dask-sluice"
 HERE = Path(__file__).parent
-GOLDEN = sorted(path.stem for path in (HERE / "values").glob("*.yaml"))
+VALUES = sorted(path.stem for path in (HERE / "values").glob("*.yaml"))
+GOLDEN = sorted(path.stem for path in (HERE / "golden").glob("*.yaml"))
 KUBERNETES = "1.34.0"
 Documents = list[dict[str, Any]]
 
@@ -42,17 +43,21 @@ def helm() -> str:
     return str(target)
 
 
-def template(values: dict[str, Any], *, release: str = "sluice", chart: Path = CHART) -> str:
+def template(
+    values: dict[str, Any], *, release: str = "sluice", chart: Path = CHART, served: tuple[str, ...] = ()
+) -> str:
     """What it prints.
 
-    raises  Refused
+    served   what Kubernetes serves beside its own, such as `gateway.networking.k8s.io/v1/TCPRoute`
+    raises   Refused
     """
-    return _templated(yaml.safe_dump(values), release, chart)
+    return _templated(yaml.safe_dump(values), release, chart, served)
 
 
 @cache
-def _templated(values: str, release: str, chart: Path) -> str:
+def _templated(values: str, release: str, chart: Path, served: tuple[str, ...]) -> str:
     command = [helm(), "template", release, str(chart), "--namespace", "dask", "--kube-version", KUBERNETES, "-f", "-"]
+    command += [f"--api-versions={each}" for each in served]
     done = subprocess.run(command, input=values, capture_output=True, text=True, timeout=120)
     if done.returncode != 0:
         raise Refused(done.stderr)
@@ -82,10 +87,14 @@ def server_config(documents: Documents) -> str:
     return config
 
 
+def values_of(name: str) -> dict[str, Any]:
+    """One of the files in values/."""
+    return dict(yaml.safe_load((HERE / "values" / f"{name}.yaml").read_text()))
+
+
 def golden(name: str) -> tuple[str, Path]:
     """What the chart makes of one of the files in values/, and where that is kept."""
-    values = yaml.safe_load((HERE / "values" / f"{name}.yaml").read_text())
-    return template(values), HERE / "golden" / f"{name}.yaml"
+    return template(values_of(name)), HERE / "golden" / f"{name}.yaml"
 
 
 if __name__ == "__main__":

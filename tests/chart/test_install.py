@@ -13,13 +13,11 @@ from typing import Any
 
 import httpx
 import pytest
-import yaml
 
 from dask_sluice import Gateway
 
 from ..conftest import not_here
 from ..kubernetes.kube import Kube
-from .helm import HERE, template
 from .release import Release, computing
 
 # Packages of the image of clusters differ in their last digit from those of the tests.
@@ -98,22 +96,6 @@ async def test_with_an_sqlite_file_on_a_claim_clusters_outlive_the_only_server(r
             await gateway.scale_cluster(cluster.name, 2)
             await client.wait_for_workers(2, timeout=120)
         assert client.scheduler_comm is connection
-
-
-@pytest.mark.parametrize("name", ["smallest", "site"])
-def test_the_api_server_takes_every_object_as_it_stands(kube: Kube, release: Release, name: str) -> None:
-    values = yaml.safe_load((HERE / "values" / f"{name}.yaml").read_text())
-    foreign = ("ServiceMonitor", "HTTPRoute", "TCPRoute")  # of others, not in this cluster
-    documents = [
-        document
-        for document in yaml.safe_load_all(template(values))
-        if document["kind"] not in foreign and document["metadata"].get("namespace") in (None, "dask")
-    ]
-    for document in documents:
-        document["metadata"].pop("namespace", None)
-    text = yaml.safe_dump_all(documents)
-    strictly = ("apply", "--dry-run=server", "--validate=strict", "-f", "-")
-    assert kube.run("-n", release.namespace, *strictly, given=text).count("created") == len(documents)
 
 
 @pytest.mark.slow

@@ -15,9 +15,24 @@ import yaml
 
 from dask_sluice.server.settings import load
 
-from .helm import CHART, GOLDEN, HERE, KUBERNETES, Documents, every, golden, helm, one, rendered, server_config
+from .helm import (
+    CHART,
+    GOLDEN,
+    HERE,
+    KUBERNETES,
+    VALUES,
+    Documents,
+    every,
+    golden,
+    helm,
+    one,
+    rendered,
+    server_config,
+    template,
+    values_of,
+)
 
-SITE = yaml.safe_load((HERE / "values" / "site.yaml").read_text())
+SITE = values_of("site")
 NAME = "sluice-dask-sluice"
 NOTHING: dict[str, Any] = {}
 
@@ -36,7 +51,7 @@ def test_it_is_what_it_was(name: str) -> None:
     assert text == path.read_text(), "python -m tests.chart.helm, if the difference is what you meant"
 
 
-@pytest.mark.parametrize("name", GOLDEN)
+@pytest.mark.parametrize("name", VALUES)
 def test_helm_finds_nothing_to_complain_about(name: str) -> None:
     command = [helm(), "lint", "--strict", "--kube-version", KUBERNETES, "-f", f"{HERE}/values/{name}.yaml", str(CHART)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
@@ -63,12 +78,11 @@ def test_the_settings_of_the_server_arrive_as_they_were_written(tmp_path: Path) 
     assert given["backend"]["kubernetes"] == {"instance": NAME, **SITE["config"]["backend"]["kubernetes"]}
 
 
-@pytest.mark.parametrize("name", GOLDEN)
+@pytest.mark.parametrize("name", VALUES)
 def test_every_pod_keeps_to_pod_security_restricted(name: str) -> None:
-    values = yaml.safe_load((HERE / "values" / f"{name}.yaml").read_text())
-    found = list(pods(rendered(values)))
-    assert [pod["containers"][0]["name"] for pod in found] == ["proxy", "server", "doctor", "check"]
-    for pod in found:
+    found = {pod["containers"][0]["name"]: pod for pod in pods(rendered(values_of(name)))}
+    assert {"proxy", "server", "doctor", "check"} == found.keys() - {"placeholder"}
+    for pod in found.values():
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         ours = pod["containers"][0]
@@ -76,7 +90,7 @@ def test_every_pod_keeps_to_pod_security_restricted(name: str) -> None:
         assert ours["securityContext"]["capabilities"] == {"drop": ["ALL"]}
         assert ours["securityContext"]["readOnlyRootFilesystem"] is True
         assert {"requests", "limits"} == set(ours["resources"])
-        assert not [volume for volume in pod["volumes"] if "hostPath" in volume]
+        assert not [volume for volume in pod.get("volumes", ()) if "hostPath" in volume]
 
 
 def test_only_the_server_has_an_account_of_kubernetes() -> None:
@@ -153,6 +167,17 @@ def test_names_are_stable_and_fit() -> None:
     long = rendered({}, release="r" * 53)
     assert all(len(each["metadata"]["name"]) <= 63 for each in long)
     assert one(rendered({"fullnameOverride": "gate"}), "Service", "gate")
+
+
+def test_a_route_for_dask_is_of_the_version_that_the_gateway_api_serves() -> None:
+    old, new = (f"gateway.networking.k8s.io/{version}/TCPRoute" for version in ("v1alpha2", "v1"))
+
+    def version(*served: str) -> str:
+        documents = [each for each in yaml.safe_load_all(template(SITE, served=served)) if each]
+        return f"{one(documents, 'TCPRoute')['apiVersion']}/TCPRoute"
+
+    assert version(old) == old
+    assert version(new) == version(old, new) == version() == new
 
 
 def test_the_one_address_may_have_other_names_and_dask_a_port_of_its_own() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ import yaml
 from dask_sluice.server.settings import Settings
 from scripts import chart_values
 
-from .helm import CHART, Refused, rendered, template
+from .helm import CHART, VALUES, Refused, rendered, template, values_of
 
 WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("d.1 of the scheduler, a level too high", {"config": {"scheduler": {}}}, "/config': additional properties"),
@@ -69,6 +70,39 @@ def test_the_defaults_in_values_yaml_are_those_of_the_schema() -> None:
     assert given.pop("config") == {}
     chart_values.Chart.model_validate(given)
     assert chart_values.Chart.model_validate(given) == chart_values.Chart()
+
+
+def leaves(section: dict[str, Any], *above: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Paths of the values that are no section, and what they are."""
+    for key, value in section.items():
+        if isinstance(value, dict) and value and key not in ("resources", "labels"):
+            yield from leaves(value, *above, key)
+        else:
+            yield (*above, key), value
+
+
+def said(values: Any, path: tuple[str, ...], default: Any) -> Any:
+    """What stands at this place, or the default."""
+    for key in path:
+        if not isinstance(values, dict) or key not in values:
+            return default
+        values = values[key]
+    return values
+
+
+def test_every_value_is_tried_in_one_of_the_files_of_values() -> None:
+    """But for those that only leave something out: what is written is looked at by Kubernetes in `test_schemas.py`."""
+    files = [values_of(name) for name in VALUES]
+    defaults = yaml.safe_load((CHART / "values.yaml").read_text())
+    leaving_out = {("server", "data", "type"), ("server", "data", "existingClaim")}
+    untried = [
+        ".".join(path)
+        for path, default in leaves(defaults)
+        if default is not True
+        and path not in leaving_out
+        and all(said(each, path, default) == default for each in files)
+    ]
+    assert untried == []
 
 
 def test_every_setting_of_the_server_can_be_given_but_for_what_the_chart_decides() -> None:
