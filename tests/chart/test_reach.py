@@ -1,0 +1,187 @@
+"""By the chart's network policies each part reaches what the table of docs/kubernetes-install.md says, and nothing
+else: wherever clusters run, and beside a JupyterHub whose chart has policies of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from dask_sluice.server.backends.kubernetes import names
+from dask_sluice.server.backends.kubernetes.settings import KubernetesSettings
+from dask_sluice.server.backends.protocol import Job, JobKind
+
+from ..kubernetes.harness import job
+from ..kubernetes.kube import ROOT
+from ..kubernetes.site import merged
+from .helm import Documents, rendered
+from .reach import Place, Policies
+
+PAGE = ROOT / "docs" / "kubernetes-install.md"
+OURS, CLUSTERS = "dask", "dask-jobs"
+NAME = "sluice-dask-sluice"
+PORTS = (22, 53, 80, 443, 5432, 8000, 8081, 8786, 8787, 8788, 8789, 8888, 9000)
+ELSEWHERE = {"config": {"backend": {"kubernetes": {"namespace": CLUSTERS}}}}
+WARM = {"config": {"backend": {"kubernetes": {"warm_schedulers": [{"count": 1}]}}}}
+AT_A_HUB = {"config": {"authenticator": {"kind": "jupyterhub"}}}
+WHERE: dict[str, dict[str, Any]] = {
+    "in our namespace": {},
+    "in one of their own": ELSEWHERE,
+    "everywhere": {"rbac": {"clusterWide": True}, **ELSEWHERE},
+}
+COLUMNS = {
+    "server": ("server",),
+    "proxy": ("proxy",),
+    "scheduler": ("scheduler",),
+    "worker": ("worker",),
+    "DNS": ("dns",),
+    "public addresses": ("public", "public6"),
+    "private addresses": ("private", "private12", "private16", "shared", "metadata", "private6", "somebody"),
+}
+"""Of the table: who stands for each."""
+LABEL = "hub.jupyter.org/network-access-hub"
+# What the JupyterHub chart (4) has without being asked, as far as it matters to us.
+HUBS = """
+kind: NetworkPolicy
+metadata: {name: hub}
+spec:
+  podSelector: {matchLabels: {app: jupyterhub, component: hub}}
+  policyTypes: [Ingress]
+  ingress: [{ports: [{port: 8081}], from: [{podSelector: {matchLabels: {LABEL: "true"}}}]}]
+---
+kind: NetworkPolicy
+metadata: {name: singleuser}
+spec:
+  podSelector: {matchLabels: {app: jupyterhub, component: singleuser-server}}
+  policyTypes: [Ingress, Egress]
+  ingress:
+    - ports: [{port: 8888}]
+      from: [{podSelector: {matchLabels: {hub.jupyter.org/network-access-singleuser: "true"}}}]
+  egress:
+    - {ports: [{port: 8081}], to: [{podSelector: {matchLabels: {app: jupyterhub, component: hub}}}]}
+    - {ports: [{port: 8000}], to: [{podSelector: {matchLabels: {app: jupyterhub, component: proxy}}}]}
+    - to: [{ipBlock: {cidr: 0.0.0.0/0, except: [10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 169.254.169.254/32]}}]
+""".replace("LABEL", LABEL)
+
+
+def places(documents: Documents, where: str) -> dict[str, Place]:
+    """Pods with the labels that they really have, and addresses elsewhere."""
+    found: dict[str, Place] = {}
+    for document in documents:
+        about = document["spec"]["template"] if document["kind"] == "Deployment" else document
+        if document["kind"] in ("Deployment", "Pod"):
+            labels = about["metadata"]["labels"]
+            listed = [port for each in about["spec"]["containers"] for port in each.get("ports", ())]
+            ports = {port["name"]: port["containerPort"] for port in listed}
+            found[labels["app.kubernetes.io/component"]] = Place("10.1.0.1", OURS, labels, ports)
+    for kind in JobKind:
+        found[str(kind)] = Place("10.1.0.2", where, labels_of(kind, NAME))
+        found[f"{kind} of another release"] = Place("10.1.0.2", where, labels_of(kind, "another"))
+    for component in ("hub", "proxy", "singleuser-server"):
+        more = {"singleuser-server": {}, "proxy": {LABEL: "true"}, "hub": {}}[component]
+        found[f"hub's {component}"] = Place("10.1.0.3", OURS, {"app": "jupyterhub", "component": component, **more})
+    outside = {
+        "public": "198.51.100.7",
+        "public6": "2001:db8::7",
+        "private": "10.9.9.9",
+        "private12": "172.20.0.1",
+        "private16": "192.168.1.1",
+        "private6": "fd00:ec2::254",
+        "shared": "100.64.1.1",
+        "metadata": "169.254.169.254",
+    }
+    return {
+        **found,
+        "dns": Place("10.1.0.4", "kube-system", {"k8s-app": "kube-dns"}),
+        "somebody": Place("10.1.0.5", "elsewhere", {"app.kubernetes.io/component": "server"}),
+        **{name: Place(address) for name, address in outside.items()},
+    }
+
+
+def labels_of(kind: JobKind, instance: str) -> dict[str, str]:
+    made: Job = job("some-cluster", "scheduler" if kind is JobKind.SCHEDULER else "worker-1", "stay")
+    return names.labels_of(made, KubernetesSettings(instance=instance))
+
+
+def table() -> Iterator[tuple[str, str, set[int]]]:
+    """Who, whom, and at which of `PORTS`; rows of the page."""
+    text = PAGE.read_text().partition("<!-- who reaches whom -->\n")[2].partition("\n\n")[0]
+    head, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines())
+    assert set(head[1:]) == set(COLUMNS)
+    for row in rows:
+        for column, cell in zip(head[1:], row[1:], strict=True):
+            yield row[0], column, set(PORTS) if cell == "all" else {int(port) for port in re.findall(r"\d+", cell)}
+
+
+def reached(policies: Policies, source: Place, target: Place) -> set[int]:
+    return {port for port in PORTS if policies.let_pass(source, target, port)}
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_each_part_reaches_what_the_documents_say_and_nothing_else(where: str) -> None:
+    wrong: list[str] = []
+    for who, column, ports in table():
+        who, comma, _ = who.partition(",")
+        documents = rendered(merged(WHERE[where], WARM if comma else {}))
+        everybody = places(documents, CLUSTERS if "namespace" in str(WHERE[where]) else OURS)
+        policies = Policies(documents, OURS)
+        for whom in COLUMNS[column]:
+            is_ours = whom in ("server", "proxy", "scheduler", "worker")
+            if who == "anybody else" and not is_ours:
+                continue  # as its own policies say
+            found = reached(policies, everybody["somebody" if who == "anybody else" else who], everybody[whom])
+            if found != ports:
+                wrong.append(f"{who} to {whom}: {sorted(found)}, not {sorted(ports)}")
+    assert wrong == []
+
+
+def test_what_is_of_another_release_is_anybody_else() -> None:
+    documents = rendered({})
+    policies, everybody = Policies(documents, OURS), places(documents, OURS)
+    for kind in JobKind:
+        stranger = everybody[f"{kind} of another release"]
+        found = {whom: reached(policies, stranger, everybody[whom]) for whom in ("server", "scheduler", "worker")}
+        assert found == {"server": set(), "scheduler": set(), "worker": set()}
+
+
+def test_proxies_that_are_not_open_are_reached_by_clusters_the_charts_test_and_whom_the_values_name() -> None:
+    extra = [{"podSelector": {"matchLabels": {"app": "jupyterhub", "component": "proxy"}}}]
+    documents = rendered({"networkPolicy": {"proxy": {"open": False, "extra": extra}}})
+    policies, everybody = Policies(documents, OURS), places(documents, OURS)
+    inside = [who for who, place in everybody.items() if place.namespace]
+    reaching = {who for who in inside if reached(policies, everybody[who], everybody["proxy"])}
+    assert reaching == {"worker", "test", "hub's proxy"}
+
+
+def test_prometheus_reaches_what_the_values_let_it_reach() -> None:
+    extra = {"extra": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "elsewhere"}}}]}
+    documents = rendered({"networkPolicy": {"server": extra, "dask": extra}})
+    policies, everybody = Policies(documents, OURS), places(documents, OURS)
+    prometheus = everybody["somebody"]
+    assert reached(policies, prometheus, everybody["server"]) == {8000}
+    assert 8787 in reached(policies, prometheus, everybody["scheduler"])
+    assert reached(policies, everybody["hub's hub"], everybody["server"]) == set()
+
+
+def test_beside_a_hub_server_and_hub_meet_and_notebooks_come_by_the_proxies() -> None:
+    documents = [*rendered(AT_A_HUB), *yaml.safe_load_all(HUBS)]
+    everybody = places(documents, OURS)
+    (block,) = re.findall(r"```yaml\n(singleuser:\n.*?)```", PAGE.read_text(), re.DOTALL)
+    said = yaml.safe_load(block)["singleuser"]["networkPolicy"]["egress"]
+    policies = Policies(documents, OURS)
+    notebook, hub, hubs_proxy = (everybody[f"hub's {part}"] for part in ("singleuser-server", "hub", "proxy"))
+    assert reached(policies, everybody["server"], hub) == {8081}
+    assert [who for who in ("proxy", "scheduler", "worker") if reached(policies, everybody[who], hub)] == []
+    assert [who for who in ("scheduler", "worker") if reached(policies, everybody[who], notebook)] == []
+    assert reached(policies, hub, everybody["proxy"]) == reached(policies, hubs_proxy, everybody["proxy"]) == {8000}
+    assert reached(policies, notebook, everybody["proxy"]) == set(), "but through the hub's proxy"
+    assert reached(policies, notebook, hubs_proxy) == {8000}
+    documents[-1]["spec"]["egress"] += said
+    policies = Policies(documents, OURS)
+    assert reached(policies, notebook, everybody["proxy"]) == {8000}, "with what the page says"
+    for whom in ("server", "scheduler", "worker"):
+        assert reached(policies, notebook, everybody[whom]) == set()
