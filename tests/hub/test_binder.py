@@ -16,6 +16,8 @@ import yaml
 
 from dask_sluice.server.settings import load
 
+from ..chart.hub.hub import documented
+from ..kubernetes.site import merged
 from ..live import until
 from .conftest import Pair, running_pair
 from .hub import ROOT, SERVICE
@@ -81,6 +83,15 @@ def test_the_example_is_a_configuration_without_mistakes(tmp_path: Path) -> None
     loaded = load(file)
     assert loaded.leases.notebook == "always"
     assert loaded.authenticator.jupyterhub.require_scope
+
+
+def test_the_values_for_kubernetes_say_the_same() -> None:
+    values = merged(documented("dask-sluice"), documented("dask-sluice for binder"))["config"]
+    example = yaml.safe_load((EXAMPLE / "sluice.yaml").read_text())
+    del values["options"]["variables"]  # which sessions on one machine do without
+    assert values.keys() == example.keys()
+    assert [key for key in example if values[key] != example[key]] == ["authenticator"], "which the chart knows"
+    assert values["authenticator"]["jupyterhub"]["hub_admins"] is False
 
 
 def test_a_session_computes_within_its_limits_and_leaves_nothing_behind(binder: Pair) -> None:

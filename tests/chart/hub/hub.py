@@ -5,6 +5,7 @@ What joins the two are the values that docs/jupyterhub.md shows, as they stand t
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import ssl
@@ -134,16 +135,44 @@ class HubRelease(HelmRelease):
     def service(self, name: str) -> dict[str, Any]:
         return dict(json.loads(self.kube.run("-n", self.namespace, "get", "service", name, "-o", "json"))["spec"])
 
+    def service_named(self, name: str) -> Caller:
+        """One of `hub.services`, for which the chart has made a token."""
+        data = json.loads(self.kube.run("-n", self.namespace, "get", "secret", "hub", "-o", "json"))["data"]
+        return Caller(self, base64.b64decode(data[f"hub.services.{name}.apiToken"]).decode())
+
     def log_in(self, user: str) -> Person:
         """To be closed, as a browser."""
         return Person(self, user)
 
 
-class Person(HubApi):
+class Caller(HubApi):
+    """Whoever has a token of the hub: a person, or a service."""
+
+    def __init__(self, hub: HubRelease, token: str) -> None:
+        super().__init__(hub.address, f"{hub.address}/hub/api", token, hub.verify)
+        self.hub = hub
+
+    def story(self) -> str:
+        return self.hub.story()
+
+    def ask(self, path: str = "/api/v2/", method: str = "GET", token: str = "", **options: Any) -> httpx.Response:
+        """Our server, by way of the hub's proxy."""
+        headers = {"Authorization": f"token {token or self.default_token}"}
+        url = self.hub.gateway + path
+        return httpx.request(method, url, headers=headers, timeout=30, verify=self.verify, trust_env=False, **options)
+
+    def ended(self, name: str) -> str:
+        """The code of the reason, once this cluster has ended."""
+        view = f"/api/v2/clusters/{name}"
+        until(lambda: self.ask(view).json()["state"] in ("stopped", "failed"), f"{name} has ended")
+        return str(self.ask(view).json()["reason"]["code"])
+
+
+class Person(Caller):
     """A user of the hub, who has logged in on its page, and has a token from it with all that the user may do."""
 
     def __init__(self, hub: HubRelease, user: str) -> None:
-        self.hub, self.user = hub, user
+        self.user = user
         address = hub.address
         self.browser = httpx.Client(verify=hub.verify, timeout=60, follow_redirects=True, trust_env=False)
         form = {"username": user, "password": PASSWORD, "_xsrf": self._xsrf(f"{address}/hub/login")}
@@ -155,7 +184,7 @@ class Person(HubApi):
             headers={"X-XSRFToken": self._xsrf(f"{address}/hub/token"), "Referer": f"{address}/hub/token"},
         )
         assert answer.is_success, answer.text
-        super().__init__(address, f"{address}/hub/api", answer.json()["token"], hub.verify)
+        super().__init__(hub, answer.json()["token"])
 
     def _xsrf(self, page: str) -> str:
         """As a form or a script of this page sends it."""
@@ -170,25 +199,10 @@ class Person(HubApi):
     def __exit__(self, *_: object) -> None:
         self.browser.close()
 
-    def story(self) -> str:
-        return self.hub.story()
-
     def notebook(self, image: str, server: str = "") -> Notebook:
         """A kernel in a notebook server with this image, started by this person."""
         self.start_server(self.user, server, {"profile": image})
         return Notebook(self, self.user, server)
-
-    def ask(self, path: str = "/api/v2/", method: str = "GET", token: str = "", **options: Any) -> httpx.Response:
-        """Our server, by way of the hub's proxy."""
-        headers = {"Authorization": f"token {token or self.default_token}"}
-        url = self.hub.gateway + path
-        return httpx.request(method, url, headers=headers, timeout=30, verify=self.verify, trust_env=False, **options)
-
-    def ended(self, name: str) -> str:
-        """The code of the reason, once this cluster has ended."""
-        view = f"/api/v2/clusters/{name}"
-        until(lambda: self.ask(view).json()["state"] in ("stopped", "failed"), f"{name} has ended")
-        return str(self.ask(view).json()["reason"]["code"])
 
     def leave(self) -> None:
         """Stop what this person has."""
