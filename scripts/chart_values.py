@@ -420,7 +420,7 @@ class PlaceholderPriority(Values):
     create: bool = True
     """Whether the chart makes it; installing it needs the right to."""
     name: Name = ""
-    """Its name. Empty: NAME-placeholder."""
+    """Its name. Empty: NAMESPACE-NAME-placeholder."""
     value: int = Field(-10, lt=0)
     """Its priority. Below -10, the cluster autoscaler makes no room for such pods by default."""
 
