@@ -24,7 +24,11 @@ PLAIN = [
     pytest.param("distributed-2024.12", marks=pytest.mark.slow),
     NEWEST,
 ]
-STOCK = "client-2026.3.0"
+STOCK = [
+    ("client-2026.3.0", "sync"),
+    ("client-2026.3.0", "async"),
+    pytest.param("client-2022.4.0", "async", marks=pytest.mark.slow),
+]
 PATIENCE_S = 180
 STEPS = """
 import json, sys, tempfile
@@ -81,10 +85,12 @@ def test_an_image_with_this_distributed_computes(kube: Kube, namespace: str, tmp
         user.stop(cluster)
 
 
-@pytest.mark.parametrize("how", ["sync", pytest.param("async", marks=pytest.mark.slow)])
-def test_an_unmodified_stock_client_works_as_documented(kube: Kube, namespace: str, tmp_path: Path, how: str) -> None:
-    with site.server(kube, namespace, tmp_path, **with_image(kube, STOCK)) as server:
-        python = interpreter_of(kube, STOCK)
+@pytest.mark.parametrize(("name", "how"), STOCK)
+def test_an_unmodified_stock_client_works_as_documented(
+    kube: Kube, namespace: str, tmp_path: Path, name: str, how: str
+) -> None:
+    with site.server(kube, namespace, tmp_path, **with_image(kube, name)) as server:
+        python = interpreter_of(kube, name)
         command = [str(python), str(OLD_CLIENT_STEPS), how, server.address, server.token, "/opt/venv"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
         assert done.returncode == 0, f"{done.stdout}{done.stderr}\nthe server:\n{server.log[-3000:]}"
