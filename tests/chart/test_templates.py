@@ -93,6 +93,13 @@ def test_every_pod_keeps_to_pod_security_restricted(name: str) -> None:
         assert not [volume for volume in pod.get("volumes", ()) if "hostPath" in volume]
 
 
+@pytest.mark.parametrize("name", VALUES)
+def test_a_command_line_is_texts_whatever_the_values_look_like_to_yaml(name: str) -> None:
+    for pod in pods(rendered(values_of(name))):
+        words = [word for each in pod["containers"] for word in (*each.get("command", ()), *each.get("args", ()))]
+        assert [word for word in words if not isinstance(word, str)] == []
+
+
 def test_only_the_server_has_an_account_of_kubernetes() -> None:
     by_name = {pod["containers"][0]["name"]: pod for pod in pods(rendered({}))}
     assert [name for name, pod in by_name.items() if pod["automountServiceAccountToken"]] == ["server"]
