@@ -28,11 +28,12 @@ PORTS = (22, 53, 80, 443, 5432, 8000, 8081, 8786, 8787, 8788, 8789, 8888, 9000)
 ELSEWHERE = {"config": {"backend": {"kubernetes": {"namespace": CLUSTERS}}}}
 WARM = {"config": {"backend": {"kubernetes": {"warm_schedulers": [{"count": 1}]}}}}
 AT_A_HUB = {"config": {"authenticator": {"kind": "jupyterhub"}}}
-WHERE: dict[str, dict[str, Any]] = {
-    "in our namespace": {},
-    "in one of their own": ELSEWHERE,
-    "everywhere": {"rbac": {"clusterWide": True}, **ELSEWHERE},
+WHERE: dict[str, tuple[str, dict[str, Any]]] = {
+    "in our namespace": (OURS, {}),
+    "in one of their own": (CLUSTERS, ELSEWHERE),
+    "everywhere": (CLUSTERS, {"rbac": {"clusterWide": True}, **ELSEWHERE}),
 }
+"""Clusters: in which namespace, by which values."""
 COLUMNS = {
     "server": ("server",),
     "proxy": ("proxy",),
@@ -68,8 +69,8 @@ spec:
 """.replace("LABEL", LABEL)
 
 
-def places(documents: Documents, where: str) -> dict[str, Place]:
-    """Pods with the labels that they really have, and addresses elsewhere."""
+def places(documents: Documents, namespace: str) -> dict[str, Place]:
+    """Pods with the labels that they really have, those of clusters in this namespace, and addresses elsewhere."""
     found: dict[str, Place] = {}
     for document in documents:
         about = document["spec"]["template"] if document["kind"] == "Deployment" else document
@@ -79,8 +80,8 @@ def places(documents: Documents, where: str) -> dict[str, Place]:
             ports = {port["name"]: port["containerPort"] for port in listed}
             found[labels["app.kubernetes.io/component"]] = Place("10.1.0.1", OURS, labels, ports)
     for kind in JobKind:
-        found[str(kind)] = Place("10.1.0.2", where, labels_of(kind, NAME))
-        found[f"{kind} of another release"] = Place("10.1.0.2", where, labels_of(kind, "another"))
+        found[str(kind)] = Place("10.1.0.2", namespace, labels_of(kind, NAME))
+        found[f"{kind} of another release"] = Place("10.1.0.2", namespace, labels_of(kind, "another"))
     for component in ("hub", "proxy", "singleuser-server"):
         more = {"singleuser-server": {}, "proxy": {LABEL: "true"}, "hub": {}}[component]
         found[f"hub's {component}"] = Place("10.1.0.3", OURS, {"app": "jupyterhub", "component": component, **more})
@@ -123,11 +124,12 @@ def reached(policies: Policies, source: Place, target: Place) -> set[int]:
 
 @pytest.mark.parametrize("where", WHERE)
 def test_each_part_reaches_what_the_documents_say_and_nothing_else(where: str) -> None:
+    namespace, values = WHERE[where]
     wrong: list[str] = []
     for who, column, ports in table():
         who, comma, _ = who.partition(",")
-        documents = rendered(merged(WHERE[where], WARM if comma else {}))
-        everybody = places(documents, CLUSTERS if "namespace" in str(WHERE[where]) else OURS)
+        documents = rendered(merged(values, WARM if comma else {}))
+        everybody = places(documents, namespace)
         policies = Policies(documents, OURS)
         for whom in COLUMNS[column]:
             is_ours = whom in ("server", "proxy", "scheduler", "worker")

@@ -49,6 +49,7 @@ def test_placeholders_keep_the_room_that_is_asked_for_and_give_it_up_to_everybod
     }
     documents = rendered(values)
     priority = one(documents, "PriorityClass")
+    assert priority["metadata"]["name"] == f"dask-{NAME}-placeholder", "of this namespace, since it is in none"
     assert priority["value"] < 0
     assert (priority["globalDefault"], priority["preemptionPolicy"]) == (False, "Never")
     (deployment,) = (
