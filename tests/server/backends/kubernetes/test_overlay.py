@@ -178,6 +178,8 @@ HEAD = "backend:\n  kind: kubernetes\n  kubernetes: {other_namespaces: [dask-*]}
         ("pods: {labels: {gateway.dask.org/cluster: x}}", "is a key that dask-sluice sets itself"),
         ("pods: {labels: {hub.jupyter.org/username: x}}", "is a key that dask-sluice sets itself"),
         ("scheduler: {spot: allow}", "schedulers never run on spot nodes"),
+        ("scheduler: {node_selector: {karpenter.sh/capacity-type: spot}}", "schedulers never run on spot nodes"),
+        ("pods: {node_selector: {cloud.google.com/gke-spot: 'true'}}", "For workers: 'spot: require' under 'worker'"),
         ("pods: {pod: {restartPolicy: Always}}", "is always Never"),
         ("pods: {pod: {hostNetwork: true}}", "two pods on one node would want the same ports"),
         ("pods: {pod: {containers: []}}",
@@ -212,6 +214,8 @@ def test_a_mistake_is_told_with_its_line_and_the_right_key(overlay: str, words: 
         "pods: {container: {resources: {requests: {ephemeral-storage: 5Gi, example.org/fpga: 1}}}}",
         "pods: {pod: {topologySpreadConstraints: [{maxSkew: 1, topologyKey: a, whenUnsatisfiable: DoNotSchedule}]}}",
         "worker: {volume_mounts: [{name: x, mountPath: /sluices}]}",
+        "worker: {node_selector: {cloud.google.com/gke-spot: 'true'}}",
+        "pods: {node_selector: {karpenter.sh/capacity-type: on-demand}}",
     ],
 )
 def test_what_is_right_or_only_known_later_is_taken_at_the_start(overlay: str) -> None:

@@ -10,7 +10,7 @@ from .settings import GPUSettings, PodSettings, Spot
 
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
-_SPOT_LABELS = {
+SPOT_LABELS = {
     "cloud.google.com/gke-spot": "true",
     "cloud.google.com/gke-preemptible": "true",
     "kubernetes.azure.com/scalesetpriority": "spot",
@@ -45,7 +45,7 @@ def _preset(preset: str, kind: JobKind) -> Iterator[dict[str, Any]]:
         for between in "/_":  # some clouds forbid a slash in the key of a taint
             yield _equal(f"{prefix}{between}dedicated", value)
     for key in _SPOT_TAINTS.get(preset, ()):
-        yield _equal(key, _SPOT_LABELS[key])
+        yield _equal(key, SPOT_LABELS[key])
 
 
 def _equal(key: str, value: str) -> dict[str, Any]:
@@ -74,5 +74,5 @@ def _narrowed(term: Mapping[str, Any], more: Sequence[Mapping[str, Any]]) -> dic
 
 
 def _expressions(operator: str) -> Iterator[dict[str, Any]]:
-    for key, value in _SPOT_LABELS.items():
+    for key, value in SPOT_LABELS.items():
         yield {"key": key, "operator": operator, "values": [value]}

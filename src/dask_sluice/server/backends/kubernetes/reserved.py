@@ -11,6 +11,7 @@ from typing import Any
 
 from ...settings_policy import is_template
 from .names import OUR_PREFIXES
+from .placement import SPOT_LABELS
 from .schema import Place, Problem
 from .syntax import FOLDER, is_folder
 
@@ -41,6 +42,11 @@ def problems(role: str, given: Mapping[str, Any], user_label: str) -> Iterator[P
     """What the settings of a role say that they may not, by place."""
     if role == "scheduler" and given.get("spot") not in (None, "never"):
         yield (role, "spot"), _NEVER_SPOT
+    if role != "worker":  # the pod would wait for a node for ever: it is kept off those that it asks for
+        selector: Any = given.get("node_selector")
+        for name in SPOT_LABELS.keys() & _keys(selector):
+            if selector[name] == SPOT_LABELS[name]:
+                yield (role, "node_selector", name), f"{_NEVER_SPOT}. For workers: 'spot: require' under 'worker'"
     for key in ("labels", "annotations"):
         for name in _keys(given.get(key)):
             if str(name).startswith(OUR_PREFIXES) or name == user_label:
