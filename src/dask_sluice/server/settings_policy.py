@@ -228,7 +228,8 @@ class OptionSettings(Section):
     users: tuple[UserName, ...] | None = None
     """Only these users see it."""
     sets: Setup | None = None
-    """What a cluster gets by it, usually with templates such as `{options.NAME}`."""
+    """What a cluster gets by it, usually with templates such as `{options.NAME}`. A built-in option goes on doing what
+    it does, unless these keys say it otherwise."""
     when: dict[str, Setup] | None = None
     """What a cluster gets by single values: of a choice, or `true` and `false`."""
 

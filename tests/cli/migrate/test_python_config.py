@@ -9,10 +9,14 @@ from typing import Any
 
 import pytest
 
+from dask_sluice.cli.migrate.accepted import with_an_image
 from dask_sluice.cli.migrate.gateway import Migration
 from dask_sluice.cli.migrate.python_config import PythonConfig
 from dask_sluice.cli.migrate.report import Report, Where
 from dask_sluice.cli.migrate.symbols import Opaque
+from dask_sluice.server.model import Caller
+from dask_sluice.server.policy import Policy
+from dask_sluice.server.settings_file import loads
 
 
 def read(text: str) -> PythonConfig:
@@ -168,6 +172,32 @@ def test_options_without_a_handler_set_what_they_are_called(tmp_path: Path) -> N
     options = migration.settings.get("options")
     assert options["worker_cores"]["sets"] == {"worker": {"cores": "{options.worker_cores}"}}
     assert options["threads"]["when"] == {"one": {"worker": {"threads": 1}}, "two": {"worker": {"threads": 2}}}
+
+
+@pytest.mark.parametrize(
+    ("returned", "memory", "aside"),
+    [
+        ("worker_memory_limit=options.mem * 2**30", 4 * 2**30, 2 * 2**30),
+        ("worker_memory=options.mem * 2**30", 16 * 2**30, 4 * 2**30),
+        ("worker_memory_limit=options.mem * 2**30, worker_memory=options.mem * 2**29", 4 * 2**30, 2 * 2**30),
+    ],
+)
+def test_what_a_handler_leaves_out_of_request_and_limit_is_that_of_the_values(
+    returned: str, memory: int, aside: int, tmp_path: Path
+) -> None:
+    migration = migrated(
+        f"""
+        from dask_gateway_server.options import Integer, Options
+        c.DaskGateway.backend_class = "dask_gateway_server.backends.kubernetes.KubeBackend"
+        c.KubeClusterConfig.worker_memory = "2 G"
+        c.KubeClusterConfig.worker_memory_limit = "16 G"
+        c.Backend.cluster_options = Options(Integer("mem", 4, min=3), handler=lambda options: dict({returned}))
+        """,
+        tmp_path,
+    )
+    settings = with_an_image(loads(migration.settings.text(), Path("sluice.yaml")))
+    worker = Policy.of(settings, None).resolve(Caller("ada"), "c", {}).worker
+    assert (worker.memory_bytes, worker.memory_request_bytes) == (memory, aside)
 
 
 def test_an_if_over_a_choice_is_a_table(tmp_path: Path) -> None:

@@ -100,6 +100,25 @@ def test_no_file_does_anything_but_count_or_be_refused(settings: dict[str, Any],
     resolve(Policy.of(read, None), options)
 
 
+AMOUNTS = st.sampled_from(["1 GiB", "2 GiB", "3 GiB"])
+SAID = st.fixed_dictionaries({}, optional={"memory": AMOUNTS, "memory_request": AMOUNTS})
+
+
+@given(SAID, SAID, SAID, st.sampled_from([{}, {"worker_memory": 1}, {"worker_memory": 3}]))
+def test_never_is_more_set_aside_than_may_be_used(
+    profile: dict[str, str], everyone: dict[str, str], user: dict[str, str], chosen: dict[str, int]
+) -> None:
+    """Whoever says which of the two, on whatever layer."""
+    policy = {"everyone": {"worker": everyone}, "users": {"ada": {"worker": user}}}
+    said = {"profiles": {"p": {"worker": profile}}, "options": {"worker_memory": {}}, "policy": policy}
+    try:
+        read = loads(json.dumps({"backend": {"kind": "fake"}, **said}), Path("sluice.yaml"))
+    except SettingsError:
+        return
+    if (result := resolve(Policy.of(read, None), chosen)) is not None:
+        assert 0 <= result.spec.worker.memory_request_bytes <= result.spec.worker.memory_bytes
+
+
 @given(st.text(min_size=1, max_size=20).filter(lambda text: len(text) > 5))
 def test_no_secret_gets_out(secret: str) -> None:
     policy = POLICIES["rhodium"]

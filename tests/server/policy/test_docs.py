@@ -47,7 +47,13 @@ def test_the_profiles_do_what_the_page_says() -> None:
     assert 16 * packed.memory_bytes <= 500 * GIB
 
 
+def test_what_is_set_aside_goes_by_what_was_chosen_as_the_page_says() -> None:
+    for given, memory in (({}, 8), ({"worker_memory": 4}, 4)):
+        worker = gets(2, given).spec.worker
+        assert (worker.memory_bytes, worker.memory_request_bytes) == (memory * GIB, 0.75 * memory * GIB)
+
+
 def test_the_layers_do_what_the_page_says() -> None:
-    spec = gets(2, {"variables": {"GDAL_DISABLE_READDIR_ON_OPEN": "NO", "OWNER": "me"}}).spec
+    spec = gets(3, {"variables": {"GDAL_DISABLE_READDIR_ON_OPEN": "NO", "OWNER": "me"}}).spec
     assert spec.variables == {"GDAL_DISABLE_READDIR_ON_OPEN": "NO", "OWNER": "ada"}
     assert (spec.lease.idle_s, spec.max_workers) == (7200.0, 100)

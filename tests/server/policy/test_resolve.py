@@ -130,8 +130,23 @@ def test_requests_and_limits_are_apart_and_threads_go_by_the_limit() -> None:
     worker = resolved(text).spec.worker
     assert (worker.cores, worker.cores_request, worker.threads) == (16.0, 15.445, 16)
     assert (worker.memory_bytes, worker.memory_request_bytes) == (120 * GIB, 100 * GIB)
-    with pytest.raises(RequestInvalid, match=r"worker.cores_request must not be above worker.cores \(from profile p\)"):
+    with pytest.raises(RequestInvalid, match=r"cores_request is above worker.cores, which is 1 \(from p"):
         resolved("profiles: {p: {worker: {cores: 1, cores_request: '{1 + 1}'}}}")
+    text = "policy: {everyone: {worker: {memory_request: 4G}}}"
+    told = r"memory_request is above worker.memory, which is 3 GiB \(from option worker_memory\): it is 4 GiB \(from p"
+    with pytest.raises(RequestInvalid, match=told):
+        resolved(text, {"worker_memory": 3})
+
+
+@pytest.mark.parametrize("given", [{}, {"worker_memory": 4}, {"worker_memory": 0.25}])
+def test_what_is_set_aside_follows_the_memory_that_a_user_chooses(given: dict[str, Any]) -> None:
+    """`sets` of a built-in option is laid over what the option does anyway."""
+    text = """
+        options:
+          worker_memory: {default: 8, sets: {worker: {memory_request: "{0.75 * options.worker_memory} GiB"}}}
+    """
+    worker, chosen = resolved(text, given).spec.worker, given.get("worker_memory", 8)
+    assert (worker.memory_bytes, worker.memory_request_bytes) == (chosen * GIB, 0.75 * chosen * GIB)
 
 
 def test_a_new_size_takes_back_what_was_set_aside_for_the_old_one() -> None:

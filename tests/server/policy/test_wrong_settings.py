@@ -66,6 +66,13 @@ def refused(text: str) -> list[str]:
         ("options:\n  profile: {type: string}\nprofiles: {p: {}}", 2, ["'profile' is made from the profiles"]),
         # d.10 to d.12: sizes
         ("policy:\n  defaults:\n    worker: {cores: 2}", 3, ["set options.worker_cores.default instead"]),
+        ("policy:\n  defaults:\n    worker: {memory_request: 2G}", 3,
+         ["the option worker_memory says worker.memory anew", "set options.worker_memory.sets.worker.memory_request"]),
+        ("policy: {defaults: {worker: {memory: 4G}}}\noptions: {worker_memory: {enabled: false, default: 8}}", 1,
+         ["set options.worker_memory.default instead"]),
+        ("policy: {defaults: {scheduler: {cores_request: 2}}}\n"
+         "options: {large: {type: int, default: 4, sets: {scheduler: {cores: '{options.large}'}}}}", 1,
+         ["the option large says scheduler.cores anew", "set options.large.sets.scheduler.cores_request instead"]),
         ("profiles:\n  p:\n    worker: {cores: '2 CPU'}", 3, ["worker.cores: must be a number above 0", "'2 CPU'"]),
         ("profiles:\n  p:\n    worker: {cores: 0}", 3, ["worker.cores: must be a number above 0"]),
         ("profiles:\n  p:\n    worker: {memory: 600 GiG}", 3, ["must be memory such as '8 GiB'"]),
@@ -189,6 +196,15 @@ def test_what_opens_a_server_to_everybody_is_said_aloud(text: str, words: list[s
     for word in words:
         assert word in said[0]
     assert "together" not in "".join(said)
+
+
+@pytest.mark.parametrize("text", [
+    "policy: {defaults: {worker: {memory_request: 1G}}}\noptions: {worker_memory: {enabled: false}}",
+    "policy: {defaults: {worker: {memory_request: 1G}}}\nprofiles: {p: {}}",
+])  # fmt: skip
+def test_what_nobody_chooses_may_have_its_share_set_aside_for_all(text: str) -> None:
+    worker = resolved(text).spec.worker
+    assert (worker.memory_bytes, worker.memory_request_bytes) == (2 * 2**30, 2**30)
 
 
 def test_threads_go_by_what_a_worker_may_use_and_not_by_what_is_set_aside() -> None:

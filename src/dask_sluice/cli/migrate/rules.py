@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from ...server.memory import parse_memory, shown
@@ -222,7 +223,8 @@ def finish(migration: Migration) -> None:
 
 
 def _sizes(migration: Migration) -> None:
-    """Requests that are no less than the limit are not said; then threads, and tables of sizes made by hand."""
+    """Sizes, where they count; requests that are no less than the limit are not said; threads, and tables by hand."""
+    _said_anew(migration)
     workers = _workers(migration.settings.data)
     for _, worker in workers:
         for what in ("cores", "memory"):
@@ -241,6 +243,25 @@ def _sizes(migration: Migration) -> None:
             "reckons them, to the thousandth of a core",
             ", ".join(by_hand),
         )
+
+
+def _said_anew(migration: Migration) -> None:
+    """What an option says for every cluster, the values say in vain; what it leaves out, limit or request, it gets."""
+    settings = migration.settings
+    for name, option in settings.data.get("options", {}).items():
+        for role, what in product(ROLES, ("cores", "memory")):
+            anew, pair = option.get("sets", {}).get(role, {}), (what, f"{what}_request")
+            default: Place = ("policy", "defaults", role)
+            said = [key for key in pair if key in anew]
+            for key in pair if said else ():
+                value = settings.get((*default, key))
+                if value is not None and key not in said:
+                    settings.move((*default, key), ("options", name, "sets", role, key))
+                elif value is not None:
+                    settings.remove((*default, key))
+                    if value != _OLD_MEMORY:
+                        told = f"{value}, which never counted: the option {name} says it for every cluster"
+                        migration.report.add("dropped", told, f"{role}.{key}")
 
 
 def _threads(migration: Migration, workers: list[tuple[str, dict[str, Any]]]) -> None:

@@ -22,7 +22,7 @@ from ..settings_schema import Settings
 from ..startup import CannotStart
 from . import templates
 from .images import wrong_with_image
-from .layers import PROCESSES, dumped
+from .layers import PROCESSES, dumped, is_built_in
 from .names import USER_NAMES
 from .options import PROFILE, effective, known_names, replaces, type_of
 from .templates import TemplateError
@@ -31,7 +31,6 @@ from .variables import wrong_with_name
 Place = tuple[str | int, ...]
 Problem = tuple[Place, str]
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_SIZES = {"worker_cores": "cores", "worker_memory": "memory", "worker_threads": "threads"}
 NUMBERS = (OptionType.INT, OptionType.FLOAT)
 LOCAL = Capabilities("local", enforces_memory=False, enforces_cores=False, separates_users=False)
 
@@ -62,7 +61,7 @@ def problems(settings: Settings) -> list[Problem]:
     for place, setup in setups(settings):
         found += _of_setup(place, setup, about)
     found += _of_overlays(settings, about)
-    found += _of_hidden_defaults(everything, policy)
+    found += _of_dead_defaults(everything, policy)
     if settings.backend.kind == "local":
         found += unsupported(settings, LOCAL)
     return found
@@ -254,13 +253,21 @@ def _of_overlays(settings: Settings, about: _All) -> Iterator[Problem]:
                 yield (*place, "backend", *inner), what
 
 
-def _of_hidden_defaults(options: Mapping[str, OptionSettings], policy: PolicySettings) -> Iterator[Problem]:
-    """A default that users see and do not get."""
-    given = dumped(policy.defaults).get("worker", {})
-    for name, key in _SIZES.items():
-        if key in given and options[name].enabled:
-            what = f"users see the default of the option {name}: set options.{name}.default instead"
-            yield ("policy", "defaults", "worker", key), what
+def _of_dead_defaults(options: Mapping[str, OptionSettings], policy: PolicySettings) -> Iterator[Problem]:
+    """Sizes in `policy.defaults` that never count, or that users see otherwise, since an option says them anew."""
+    given = dumped(policy.defaults)
+    for name, option in options.items():
+        if is_built_in(name, option) and not option.enabled:  # it lies below the defaults, and nobody chooses
+            continue
+        for process in PROCESSES:
+            anew = dumped(option.sets).get(process, {}) if option.sets is not None else {}
+            for key in given.get(process, {}):
+                place, size = ("policy", "defaults", process, key), key.removesuffix("_request")
+                if key in anew and key == size:
+                    yield place, f"users see the default of the option {name}: set options.{name}.default instead"
+                elif size in anew or key in anew:
+                    what = f"the option {name} says {process}.{size} anew, and with it what is set aside"
+                    yield place, f"{what}: set options.{name}.sets.{process}.{key} instead"
 
 
 def _of_texts(place: Place, value: Any, known: Sequence[str]) -> Iterator[Problem]:

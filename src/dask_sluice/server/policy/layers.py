@@ -40,7 +40,7 @@ def layers(
     scope = scope_of(caller, cluster, offered, chosen)
     make = Maker(policy, scope)
     left = {name: settings for name, settings in offered.settings.items() if name not in chosen.given}
-    built_in = [name for name, settings in left.items() if _is_built_in(name, settings)]
+    built_in = [name for name, settings in left.items() if is_built_in(name, settings)]
     for name in built_in:
         yield from make.of_option(name, left[name], chosen.values[name], "built in")
     yield from make.of(policy.defaults, "policy.defaults")
@@ -135,7 +135,7 @@ def dumped(setup: Setup) -> dict[str, Any]:
     return {key: value for key, value in setup.model_dump(exclude_unset=True).items() if key not in _OF_PROFILE}
 
 
-def _is_built_in(name: str, settings: OptionSettings) -> bool:
+def is_built_in(name: str, settings: OptionSettings) -> bool:
     """Whether effect and default are ours, so that what the administrator says in general goes before them."""
     ours = BUILT_IN.get(name)
     return ours is not None and settings.sets is ours.sets and settings.default == ours.default

@@ -8,17 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, TypeVar
 
 from ...wire.errors import OptionInvalid, PermissionDenied
 from ...wire.options import MASK, Option, OptionType, check_options
 from ..amounts import GIB
 from ..model import Caller
+from ..settings_parts import Section
 from ..settings_policy import BUILT_IN, SIZES, OptionSettings, PolicySettings, Profile
 from . import templates
 from .names import user_values
 
 PROFILE = "profile"
+Part = TypeVar("Part", bound=Section)
 LEAST_MEMORY = 0.25
 _TYPES: Mapping[str, OptionType] = {
     "int": OptionType.INT,
@@ -147,9 +149,13 @@ def replaces(name: str, given: OptionSettings) -> bool:
     return name in BUILT_IN and type_of(given) not in (None, type_of(BUILT_IN[name]))
 
 
-def over(below: OptionSettings, above: OptionSettings) -> OptionSettings:
-    """An option with what was given of another one put over it."""
-    return below.model_copy(update={name: getattr(above, name) for name in above.model_fields_set})
+def over(below: Part, above: Part) -> Part:
+    """A part of the settings with what was given of another one put over it, down to the keys of `sets`."""
+    changes: dict[str, Any] = {}
+    for name in above.model_fields_set:
+        value, lower = getattr(above, name), getattr(below, name)
+        changes[name] = over(lower, value) if isinstance(value, Section) and isinstance(lower, Section) else value
+    return below.model_copy(update=changes)
 
 
 def type_of(settings: OptionSettings) -> OptionType | None:

@@ -7,7 +7,7 @@ from typing import Any
 from ...wire.errors import RequestInvalid
 from ...wire.options import LARGEST
 from ..backends.protocol import Size
-from ..memory import parse_memory
+from ..memory import parse_memory, shown
 from ..merging import Merged
 from ..settings_policy import Node
 
@@ -22,9 +22,14 @@ def size_of(merged: Merged, process: str) -> Size:
     threads = int(number(merged, process, "threads", least=0, whole=True, default=0))
     cores_request = number(merged, process, "cores_request", above=0.0, default=cores)
     memory_request = _memory(merged, process, "memory_request") or memory
-    for key, request, limit in (("cores", cores_request, cores), ("memory", memory_request, memory)):
+    for key, request, limit, told in (
+        ("cores", cores_request, cores, _cores),
+        ("memory", memory_request, memory, shown),
+    ):
         if limit and request > limit:
-            raise invalid(merged, (process, f"{key}_request"), f"must not be above {process}.{key}")
+            most = f"{told(limit)} (from {merged.source(process, key)})"
+            what = f"is above {process}.{key}, which is {most}: it is {told(request)}"
+            raise invalid(merged, (process, f"{key}_request"), what)
     return Size(
         cores=cores,
         memory_bytes=memory,
@@ -84,6 +89,10 @@ def invalid(merged: Merged, path: tuple[str, ...], what: str) -> RequestInvalid:
     """The error for one value, with where it came from."""
     key, source = ".".join(path), merged.source(*path)
     return RequestInvalid(f"{key} {what} (from {source})", details={"field": key, "source": source})
+
+
+def _cores(cores: float) -> str:
+    return f"{cores:g}"
 
 
 def _memory(merged: Merged, process: str, key: str) -> int:
