@@ -38,6 +38,11 @@ def test_a_call_as_dask_kubernetes_knows_it_computes(server: LiveServer) -> None
             with KubeCluster.from_name(cluster.name, address=server.url) as again:
                 assert again.name == cluster.name
             assert gateway.get_cluster(cluster.name).status == "running"
+        with pytest.raises(ValueError, match="worker_group='gpu': the workers of a cluster here are all of one kind"):
+            cluster.scale(2, worker_group="gpu")
+        for change in (cluster.add_worker_group, cluster.delete_worker_group):
+            with pytest.raises(NotImplementedError, match=r"_worker_group\('gpu'\): .+ Take two clusters"):
+                change("gpu", n_workers=2)
     with Gateway(server.url) as gateway:
         until(lambda: gateway.list_clusters() == [], "it ends when the block is left")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from ..wire.api import ClusterView
 from ..wire.options import Option, OptionType
@@ -32,6 +32,11 @@ _QUANTITY = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
 IMAGES = ("image", "worker_image")
 VARIABLES = ("environment_variables", "environment", "variables", "environment_vars", "env", "env_items")
 """What sites call their options for these, the most common first."""
+DEFAULT_GROUP = "default"
+_ONE_GROUP = (
+    "the workers of a cluster here are all of one kind, the group 'default'. Take two clusters, each with a profile of "
+    "its own, or a profile that fits both"
+)
 PLAIN_COMMANDS = (["dask-worker"], ["dask", "worker"])
 
 
@@ -241,6 +246,20 @@ class KubeCluster(GatewayCluster):
             idle_timeout=idle_timeout,
             _name=_name,
         )
+
+    def scale(self, n: int, worker_group: str = DEFAULT_GROUP) -> Any:
+        """Want `n` workers from now on; adaptive scaling ends."""
+        if worker_group != DEFAULT_GROUP:
+            raise ValueError(f"worker_group={worker_group!r}: {_ONE_GROUP}")
+        return super().scale(n)
+
+    def add_worker_group(self, name: str, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refused, with what takes its place."""
+        raise NotImplementedError(f"add_worker_group({name!r}): {_ONE_GROUP}")
+
+    def delete_worker_group(self, name: str, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refused, with what takes its place."""
+        raise NotImplementedError(f"delete_worker_group({name!r}): {_ONE_GROUP}")
 
     async def _obtain(self) -> ClusterView:
         if self._from_name is None:

@@ -52,6 +52,7 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[BusySi
         ("/{name}/scale", {"count": -1}, "count", "must be greater than or equal to 0"),
         ("/{name}/scale", {"count": 10**12}, "count", "less than or equal to 1000000"),
         ("/{name}/scale", {"count": 1, "cuont": 1}, "cuont", "unknown field"),
+        ("/{name}/scale", {"count": 1, "group": "gpu"}, "group", "unknown field"),
         ("/{name}/adapt", {"minimum": 3, "maximum": 2}, "", "minimum must not be above maximum, got 3 and 2"),
         ("/{name}/adapt", {"minimum": False}, "minimum", "must be a whole number"),
         ("/{name}/adapt", {"active": 1}, "active", "must be true or false"),
