@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from ...wire.errors import RequestInvalid
 from ...wire.options import LARGEST
@@ -10,6 +11,8 @@ from ..backends.protocol import Size
 from ..memory import parse_memory, shown
 from ..merging import Merged
 from ..settings_policy import Node
+
+N = TypeVar("N", int, float)
 
 
 def size_of(merged: Merged, process: str) -> Size:
@@ -22,14 +25,8 @@ def size_of(merged: Merged, process: str) -> Size:
     threads = int(number(merged, process, "threads", least=0, whole=True, default=0))
     cores_request = number(merged, process, "cores_request", above=0.0, default=cores)
     memory_request = _memory(merged, process, "memory_request") or memory
-    for key, request, limit, told in (
-        ("cores", cores_request, cores, _cores),
-        ("memory", memory_request, memory, shown),
-    ):
-        if limit and request > limit:
-            most = f"{told(limit)} (from {merged.source(process, key)})"
-            what = f"is above {process}.{key}, which is {most}: it is {told(request)}"
-            raise invalid(merged, (process, f"{key}_request"), what)
+    _within(merged, (process, "cores"), cores_request, cores, "{:g}".format)
+    _within(merged, (process, "memory"), memory_request, memory, shown)
     return Size(
         cores=cores,
         memory_bytes=memory,
@@ -91,8 +88,11 @@ def invalid(merged: Merged, path: tuple[str, ...], what: str) -> RequestInvalid:
     return RequestInvalid(f"{key} {what} (from {source})", details={"field": key, "source": source})
 
 
-def _cores(cores: float) -> str:
-    return f"{cores:g}"
+def _within(merged: Merged, path: tuple[str, str], request: N, limit: N, told: Callable[[N], str]) -> None:
+    """Whether no more is set aside than may be used; a limit of 0 is none."""
+    if limit and request > limit:
+        most, key = f"{told(limit)} (from {merged.source(*path)})", f"{path[1]}_request"
+        raise invalid(merged, (path[0], key), f"is above {'.'.join(path)}, which is {most}: it is {told(request)}")
 
 
 def _memory(merged: Merged, process: str, key: str) -> int:
