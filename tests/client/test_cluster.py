@@ -143,6 +143,20 @@ def test_a_cluster_that_has_ended_cannot_be_joined_and_says_why(gateway: Gateway
         gateway.connect(name)
 
 
+def test_without_a_name_the_newest_is_joined_that_is_not_ending(own_server: LiveServer) -> None:
+    with Gateway(own_server.url) as gateway:
+        with pytest.raises(ClusterNotFound, match="you have no cluster to connect to"):
+            gateway.connect()
+        with gateway.new_cluster(quiet=True) as older:
+            gateway.stop_cluster(gateway.submit())
+            with gateway.connect() as again:
+                assert again.name == older.name
+                again.scale(1)
+                with again.get_client(set_as_default=False) as client:
+                    assert client.submit(sum, (1, 2)).result(timeout=60) == 3
+            assert gateway.get_cluster(older.name).status == "running"
+
+
 def test_close_twice_and_after_the_gateway(live_server: LiveServer) -> None:
     gateway = Gateway(live_server.url)
     cluster = gateway.new_cluster()

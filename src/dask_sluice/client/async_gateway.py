@@ -34,7 +34,7 @@ from ..wire.api import (
     read,
 )
 from ..wire.durations import span
-from ..wire.errors import SluiceError
+from ..wire.errors import ClusterNotFound, SluiceError
 from ..wire.names import API_ROOT, IDEMPOTENCY_HEADER
 from ..wire.options import Option, OptionType, check_options
 from ..wire.states import ClusterState
@@ -183,6 +183,16 @@ class AsyncGateway:
     async def view(self, name: str) -> ClusterView:
         """One cluster as it is now."""
         return read(ClusterView, await self._connection.get(_path(name)))
+
+    async def newest(self) -> ClusterView:
+        """The newest of my clusters that are not ending.
+
+        raises  ClusterNotFound
+        """
+        active = (view for view in await self.views() if view.state.is_active)
+        if (view := next(active, None)) is None:
+            raise ClusterNotFound("you have no cluster to connect to", hint="gateway.new_cluster() makes one.")
+        return view
 
     async def wait(self, name: str, after_version: int) -> ClusterView:
         """One cluster as soon as it is newer than that version, or as it is after a while."""

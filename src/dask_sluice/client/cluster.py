@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("dask_sluice.client")
 CLOSE_S = 4.0
 """How long a close waits for a server that does not answer."""
+NEWEST = "(newest)"
+"""Stands for a name, which it can never be: the newest cluster, whichever that is."""
 _open_clusters: weakref.WeakSet[GatewayCluster] = weakref.WeakSet()
 
 
@@ -148,6 +150,10 @@ class GatewayCluster(Cluster):
 
     async def _obtain(self) -> ClusterView:
         """Create, or look up by name."""
+        if self._from_name == NEWEST:
+            view = await self._gateway.newest()
+            self.name = view.name
+            return view
         if self._from_name is not None:
             return await self._gateway.view(self._from_name)
         view = await self._gateway.create(await self._gateway.checked(*self._wish), lease=self._lease)

@@ -13,7 +13,7 @@ from distributed.utils import Logs, LoopRunner, sync
 
 from ..wire.api import EventView, LeaseRequest, UsageReport, WorkerView
 from .async_gateway import AsyncGateway, When
-from .cluster import GatewayCluster, get_logs
+from .cluster import NEWEST, GatewayCluster, get_logs
 from .comm import Transport
 from .durations import seconds
 from .options import Options
@@ -198,6 +198,7 @@ class Gateway:
             **kwargs,
         )
 
-    def connect(self, cluster_name: str, shutdown_on_close: bool = False) -> GatewayCluster:
-        """A cluster that is there already."""
-        return GatewayCluster.from_name(cluster_name, shutdown_on_close=shutdown_on_close, gateway=self)
+    def connect(self, cluster_name: str | None = None, shutdown_on_close: bool = False) -> GatewayCluster:
+        """A cluster that is there already; without a name, the newest of mine."""
+        name = NEWEST if cluster_name is None else cluster_name
+        return GatewayCluster.from_name(name, shutdown_on_close=shutdown_on_close, gateway=self)
