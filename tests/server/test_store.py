@@ -178,6 +178,17 @@ async def test_servers_that_write_for_the_same_owners_never_stand_in_each_others
         assert [record.wanted.workers for record in await other.clusters()] == [10] * len(owners)
 
 
+async def test_a_database_that_was_away_for_a_while_fails_nobody(postgresql: PostgreSQL) -> None:
+    async with open_store(postgresql.new_database()) as store:
+        await store.create(new("ada-1"), SECRETS)
+        await asyncio.gather(*(store.cluster("ada-1") for _ in range(20)))
+        ours = "application_name = 'dask-sluice'"
+        postgresql.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {ours}")
+        found = await asyncio.gather(*(store.cluster("ada-1") for _ in range(20)))
+        assert {record.name for record in found} == {"ada-1"}
+        await store.create(new("ada-2"), SECRETS)
+
+
 async def test_a_worker_that_left_the_record_stays_in_its_history(store: Store) -> None:
     await store.create(new("ada-1"), SECRETS)
     await store.change("ada-1", lambda r: Change(replace(r, workers=(worker(1), worker(2)))), durable=False)

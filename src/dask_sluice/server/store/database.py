@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from ...wire.errors import BackendUnavailable
-from .engines import Location, name_of, open_engines
+from .engines import READERS, Location, name_of, open_engines
 from .gathering import Lane, Write
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ class Database:
         self._shared = engines.shared
         # One thread: what is written is written in the order of the calls, and waits for no lock of ours.
         self._lane = Lane(engines, replica)
-        self._reading = ThreadPoolExecutor(engines.readers, thread_name_prefix="store-read")
+        self._reading = ThreadPoolExecutor(READERS, thread_name_prefix="store-read")
 
     async def write(
         self,
@@ -67,7 +67,7 @@ class Database:
         return result
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` on one consistent state of the database."""
+        """Run `work`, each statement of which sees one consistent state of the database. It may be called again."""
         return await self._read_on(self._reading, work)
 
     async def read_in_order(self, work: Callable[[Connection], T], then: Callable[[T], None]) -> None:
@@ -86,12 +86,20 @@ class Database:
             engine.dispose()
 
     async def _read_on(self, thread: ThreadPoolExecutor, work: Callable[[Connection], T]) -> T:
-        def transaction() -> T:
+        def once() -> T:
             with self._reader.begin() as connection:
                 return work(connection)
 
+        def read() -> T:
+            try:
+                return once()
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+            return once()  # the database was away since this connection was last used: now there are new ones
+
         try:
-            return await asyncio.get_running_loop().run_in_executor(thread, transaction)
+            return await asyncio.get_running_loop().run_in_executor(thread, read)
         except DBAPIError as error:
             raise self._unavailable(error, "read") from error
 
