@@ -163,6 +163,6 @@ async def test_another_redirect_is_named(server: Scripted) -> None:
 
 
 async def test_patience_ends(server: Scripted) -> None:
-    with pytest.raises(connection.ServerUnreachable, match="no dask-sluice server answers"):
+    with pytest.raises(connection.ServerUnreachable, match=r"no dask-sluice server answers at http://\S+: \w+"):
         await asked(server, *[BREAKS] * connection.TRIES)
     assert server.script == []

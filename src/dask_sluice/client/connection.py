@@ -165,7 +165,7 @@ class Connection:
 
     def _unreachable(self, error: Exception) -> ServerUnreachable:
         return ServerUnreachable(
-            f"no dask-sluice server answers at {self.address}: {error or type(error).__name__}",
+            f"no dask-sluice server answers at {self.address}: {str(error) or type(error).__name__}",
             hint="Is it running, and is the address right? `dask-sluice doctor` looks at every step of the way.",
         )
 
