@@ -23,6 +23,7 @@ from scripts import image
 from ..kubernetes.images import ctr
 from ..kubernetes.kube import IMAGE as DASK_IMAGE
 from ..kubernetes.kube import ROOT, Kube, NotThere, kit, until
+from ..kubernetes.site import SCHEDULER, SMALL_WORKERS
 from .helm import CHART, helm
 
 NAME = "sluice-dask-sluice"
@@ -31,7 +32,6 @@ BASE = "registry.test/python:3.11"
 INSTALL_S = 240
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 """Label of namespaces."""
-SMALL = {"cores": 1, "memory": "1 GiB", "cores_request": 0.02, "memory_request": "64 MiB"}
 LITTLE = {"requests": {"cpu": "10m", "memory": "64Mi"}}
 
 
@@ -140,10 +140,8 @@ class Release(HelmRelease):
             "image": {"repository": repository, "tag": tag},
             "config": {
                 "backend": {"kubernetes": {"image": DASK_IMAGE}},
-                "options": {"worker_cores": {"default": 1}, "worker_memory": {"default": 1}},
-                "policy": {
-                    "defaults": {"scheduler": SMALL, "worker": {key: SMALL[key] for key in SMALL if "request" in key}}
-                },
+                "options": SMALL_WORKERS,
+                "policy": {"defaults": {"scheduler": SCHEDULER}},
             },
             "server": {"resources": LITTLE, "data": {"type": "emptyDir"}},
             "proxy": {"resources": LITTLE, "graceSeconds": 60},

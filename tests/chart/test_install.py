@@ -123,7 +123,7 @@ async def test_several_servers_are_upgraded_while_users_compute_and_nothing_is_c
 async def test_settings_that_would_not_start_a_server_end_none(release: Release) -> None:
     release.install()
     before = release.pods("server")
-    release.values["config"]["policy"]["defaults"]["worker"]["cores"] = 2
+    release.values["config"]["policy"]["defaults"]["worker"] = {"cores": 2}
     said = await asyncio.to_thread(release.upgrade_fails)
     assert "policy.defaults.worker.cores: users see the default of the option worker_cores" in said
     assert release.pods("server") == before

@@ -17,8 +17,12 @@ from dask_sluice.server.backends.kubernetes.access import Access
 from ..live import LiveServer
 from .kube import IMAGE, Kube
 
-REQUESTS = {"cores_request": 0.01, "memory_request": "64 MiB"}
-SCHEDULER = {"cores": 1, "memory": "1 GiB", **REQUESTS}
+SCHEDULER = {"cores": 1, "memory": "1 GiB", "cores_request": 0.01, "memory_request": "64 MiB"}
+SMALL_WORKERS = {
+    "worker_cores": {"default": 1, "sets": {"worker": {"cores_request": 0.01}}},
+    "worker_memory": {"default": 1, "sets": {"worker": {"memory_request": "64 MiB"}}},
+}
+"""Options, by which many workers fit on a node."""
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,8 +77,8 @@ def server(kube: Kube, namespace: str, directory: Path, **settings: Any) -> Iter
                 "pods": {"stop_grace_s": 5},
             },
         },
-        "options": {"worker_cores": {"default": 1}, "worker_memory": {"default": 1}},
-        "policy": {"defaults": {"worker": REQUESTS, "scheduler": SCHEDULER}},
+        "options": SMALL_WORKERS,
+        "policy": {"defaults": {"scheduler": SCHEDULER}},
     }
     path = directory / "server.yaml"
     path.write_text(yaml.safe_dump(merged(ours, settings)))
