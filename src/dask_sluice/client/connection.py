@@ -103,13 +103,9 @@ class Connection:
                     params=params,
                     headers={**self._authorization(), **(headers or {})},
                 )
-            except httpx.ConnectError as error:
-                if last or not self._has_answered:  # a wrong address is told at once
-                    raise self._unreachable(error) from error
-                await asyncio.sleep(_pause(attempt, None))
-                continue
             except httpx.TransportError as error:
-                if last or not repeatable:
+                nothing_sent = isinstance(error, httpx.ConnectError)  # but a wrong address is told at once
+                if last or not (self._has_answered if nothing_sent else repeatable):
                     raise self._unreachable(error) from error
                 await asyncio.sleep(_pause(attempt, None))
                 continue
@@ -202,8 +198,10 @@ def _may_pass(response: httpx.Response, *, repeatable: bool) -> bool:
 
 def _has_no_route(response: httpx.Response) -> bool:
     """Whether a JupyterHub answers whose proxy does not know the service: the hub takes the path for one of its own."""
+    if not response.is_redirect:
+        return False
     path = urlsplit(response.headers.get("location", "")).path
-    return response.is_redirect and path.replace("/hub/services/", "/services/", 1) == response.request.url.path != path
+    return path.replace("/hub/services/", "/services/", 1) == response.request.url.path != path
 
 
 def _seconds(response: httpx.Response) -> float | None:

@@ -51,7 +51,7 @@ def open_engines(location: Location) -> Engines:
         writer,
         writer,
         # Nothing goes back and forth but the question and its answer: no BEGIN, no COMMIT, no look whether it is there.
-        _postgresql(location, TIMEOUTS, READERS, isolation_level="AUTOCOMMIT", pool_pre_ping=False),
+        _postgresql(location, TIMEOUTS, READERS, isolation_level="AUTOCOMMIT", pre_ping=False),
         shared=True,
         at_once=20,
     )
@@ -89,14 +89,18 @@ def _sqlite(path: Path, *, begin: str, pragmas: tuple[str, ...]) -> Engine:
     return engine
 
 
-def _postgresql(url: URL, options: str, connections: int, **kwargs: Any) -> Engine:
-    given: dict[str, Any] = {
-        "pool_pre_ping": True,  # the database was away for a while: nobody's request need fail for that
-        "isolation_level": "READ COMMITTED",
-        **kwargs,
-    }
-    arguments = {"options": options, **CONNECT}
-    return create_engine(url, pool_size=connections, max_overflow=0, connect_args=arguments, **given)
+def _postgresql(
+    url: URL, options: str, connections: int, *, isolation_level: Any = "READ COMMITTED", pre_ping: bool = True
+) -> Engine:
+    """pre_ping: the database was away for a while, and nobody's request need fail for that."""
+    return create_engine(
+        url,
+        pool_size=connections,
+        max_overflow=0,
+        pool_pre_ping=pre_ping,
+        isolation_level=isolation_level,
+        connect_args={"options": options, **CONNECT},
+    )
 
 
 CONNECT: dict[str, Any] = {

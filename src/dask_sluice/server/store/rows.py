@@ -20,13 +20,13 @@ from . import documents, usage
 from .signals import take_turns
 from .tables import clusters, events, keys, workers
 
-_ITS_WORKERS = select(func.aggregate_strings(workers.c.document, "\n"))
-RECORDS: Select[Any] = select(
-    clusters.c.name,
-    clusters.c.document,
-    clusters.c.holder,
-    _ITS_WORKERS.where(workers.c.cluster == clusters.c.name, workers.c.kept).scalar_subquery().label("workers"),
+_ITS_WORKERS = (
+    select(func.aggregate_strings(workers.c.document, "\n"))
+    .where(workers.c.cluster == clusters.c.name, workers.c.kept)
+    .scalar_subquery()
+    .label("workers")
 )
+RECORDS: Select[Any] = select(clusters.c.name, clusters.c.document, clusters.c.holder, _ITS_WORKERS)
 """One query each: the documents of a cluster's workers, which have no line breaks, are lines of one text."""
 _ONE = RECORDS.where(clusters.c.name == bindparam("one"))
 _OWNER = select(clusters.c.owner).where(clusters.c.name == bindparam("one"))
