@@ -21,6 +21,8 @@ HERE = Path(__file__).parent
 VALUES = sorted(path.stem for path in (HERE / "values").glob("*.yaml"))
 GOLDEN = sorted(path.stem for path in (HERE / "golden").glob("*.yaml"))
 KUBERNETES = "1.34.0"
+NAME = "sluice-dask-sluice"
+"""Of what the chart makes for the release `sluice`."""
 Documents = list[dict[str, Any]]
 
 

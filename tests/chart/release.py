@@ -24,9 +24,8 @@ from ..kubernetes.images import ctr
 from ..kubernetes.kube import IMAGE as DASK_IMAGE
 from ..kubernetes.kube import ROOT, Kube, NotThere, kit, until
 from ..kubernetes.site import SCHEDULER, SMALL_WORKERS
-from .helm import CHART, helm
+from .helm import CHART, NAME, helm
 
-NAME = "sluice-dask-sluice"
 GIVEN_IMAGE = os.environ.get("SLUICE_IMAGE", "")
 BASE = "registry.test/python:3.11"
 INSTALL_S = 240

@@ -16,7 +16,8 @@ from dask_sluice import Gateway
 
 from ..kubernetes.faults import cordoned, drain
 from ..kubernetes.kube import until
-from .release import NAME, Release, computing
+from .helm import NAME
+from .release import Release, computing
 
 pytestmark = [
     pytest.mark.real,

@@ -18,12 +18,11 @@ from dask_sluice.server.backends.protocol import Job, JobKind
 from ..kubernetes.harness import job
 from ..kubernetes.kube import ROOT
 from ..kubernetes.site import merged
-from .helm import Documents, rendered
+from .helm import NAME, Documents, rendered
 from .reach import Place, Policies
 
 PAGE = ROOT / "docs" / "kubernetes-install.md"
 OURS, CLUSTERS = "dask", "dask-jobs"
-NAME = "sluice-dask-sluice"
 PORTS = (22, 53, 80, 443, 5432, 8000, 8081, 8786, 8787, 8788, 8789, 8888, 9000)
 ELSEWHERE = {"config": {"backend": {"kubernetes": {"namespace": CLUSTERS}}}}
 WARM = {"config": {"backend": {"kubernetes": {"warm_schedulers": [{"count": 1}]}}}}

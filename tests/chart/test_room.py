@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from .helm import CHART, Documents, Refused, every, one, rendered, template
+from .helm import CHART, NAME, Documents, Refused, every, one, rendered, template
 
 WARM = {"config": {"backend": {"kubernetes": {"warm_schedulers": [{"count": 2, "profile": "small"}]}}}}
 NONE = {"config": {"backend": {"kubernetes": {"warm_schedulers": [{"count": 0}]}}}}
-NAME = "sluice-dask-sluice"
 
 
 def rules(documents: Documents) -> list[dict[str, Any]]:

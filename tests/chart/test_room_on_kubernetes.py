@@ -15,7 +15,8 @@ from dask_sluice.server.backends.kubernetes.warm.pods import CLAIMED, WAITING, i
 
 from ..kubernetes.kube import Kube, until
 from ..kubernetes.site import merged
-from .release import NAME, Release, computing
+from .helm import NAME
+from .release import Release, computing
 
 # Packages of the image of clusters differ in their last digit from those of the tests.
 pytestmark = [pytest.mark.real, pytest.mark.filterwarnings("ignore:Mismatched versions")]

@@ -20,6 +20,7 @@ from .helm import (
     GOLDEN,
     HERE,
     KUBERNETES,
+    NAME,
     VALUES,
     Documents,
     every,
@@ -33,7 +34,6 @@ from .helm import (
 )
 
 SITE = values_of("site")
-NAME = "sluice-dask-sluice"
 NOTHING: dict[str, Any] = {}
 
 

@@ -12,6 +12,7 @@ from dask_sluice import Gateway
 
 from ..live import PATIENCE_S, LiveServer, until
 from . import site
+from .faults import objects
 from .kube import Kube
 
 # The image has its own Python: another patch release than this one.
@@ -22,11 +23,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:Mismatched versions found")
 def kube_server(kube: Kube, namespace: str, tmp_path: Path) -> Iterator[LiveServer]:
     with site.server(kube, namespace, tmp_path) as server:
         yield server
-
-
-def objects(kube: Kube, namespace: str) -> set[str]:
-    """All but the agent's ConfigMap, which stays for the next cluster."""
-    return {name for name in kube.objects(namespace) if "sluice-agent" not in name}
 
 
 def _addresses(kube: Kube, namespace: str) -> set[str | None]:

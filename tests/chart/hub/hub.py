@@ -67,8 +67,7 @@ def beside(kube: Kube, image_name: str, images: Images, directory: Path) -> Iter
     with kube.namespace("sluice-hub", **RESTRICTED) as namespace:
         hub = HubRelease(kube, namespace, images, directory)
         hub.install()
-        sluice_beside(kube, namespace, image_name).install()
-        hub.knows_the_way()
+        hub.install_beside(sluice_beside(kube, namespace, image_name))
         yield hub
 
 
@@ -127,8 +126,9 @@ class HubRelease(HelmRelease):
         """Our server's address by way of the hub's proxy."""
         return f"{self.origin}{self.base_url}/services/dask-gateway"
 
-    def knows_the_way(self) -> None:
-        """Wait until its proxy passes requests on to ours: a new hub is ready a little before that."""
+    def install_beside(self, sluice: Release) -> None:
+        """Install ours, and wait until the hub's proxy passes requests on: a new hub is ready a little before that."""
+        sluice.install()
         health = f"{self.gateway}/health"
         until(lambda: httpx.get(health, verify=self.verify, trust_env=False).is_success, "the hub's proxy knows ours")
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import pytest
 
 from ...hub.notebook import Notebook
+from ...kubernetes.faults import objects
 from ...kubernetes.kube import Kube, until
 from ...kubernetes.site import merged
 from ..release import RESTRICTED
@@ -107,9 +108,7 @@ class Binder:
         return {pod["spec"]["containers"][0]["image"] for pod in pods}
 
     def objects(self) -> set[str]:
-        """All there is, but for the agent that clusters share."""
-        found = self.hub.kube.objects(self.hub.namespace)
-        return {each for each in found if not each.startswith("configmap/sluice-agent-")}
+        return objects(self.hub.kube, self.hub.namespace)
 
 
 @pytest.fixture(scope="module")
@@ -126,8 +125,7 @@ def binder(kube: Kube, image_name: str, images: Images, tmp_path_factory: pytest
             "authenticator": {"admins": ["service:auditor"]},
         }
         sluice.values = merged(sluice.values, {"config": ours})
-        sluice.install()
-        hub.knows_the_way()
+        hub.install_beside(sluice)
         yield Binder(hub)
 
 

@@ -116,8 +116,7 @@ def hub(kube: Kube, image_name: str, images: Images, tmp_path_factory: pytest.Te
             "authenticator": {"jupyterhub": of_hub},
         }
         sluice.values = merged(sluice.values, {"config": config})
-        sluice.install()
-        hub.knows_the_way()
+        hub.install_beside(sluice)
         yield hub
 
 
