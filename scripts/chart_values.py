@@ -467,6 +467,9 @@ class Chart(Values):
     """The image."""
     imagePullSecrets: list[Name] = []
     """Secrets with which the image is pulled."""
+    podIds: Literal["chart", "cluster"] = "chart"
+    """Who gives pods their user and group ids. `chart`: 1000. `cluster`: pods ask for none, Dask's neither: OpenShift
+    gives each namespace ids of its own and refuses pods that ask for others."""
     listenAddress: str = "0.0.0.0"
     """Where server and proxy listen: `::` where Kubernetes has IPv6 only."""
     keys: Keys = Keys()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,15 @@ def _templated(values: str, release: str, chart: Path, served: tuple[str, ...]) 
 def rendered(values: dict[str, Any], *, release: str = "sluice", chart: Path = CHART) -> Documents:
     """The objects."""
     return [document for document in yaml.safe_load_all(template(values, release=release, chart=chart)) if document]
+
+
+def pods(documents: Documents) -> Iterator[dict[str, Any]]:
+    """The specs of all pods that the objects are or make."""
+    for document in documents:
+        if document["kind"] in ("Deployment", "Job"):
+            yield document["spec"]["template"]["spec"]
+        elif document["kind"] == "Pod":
+            yield document["spec"]
 
 
 def one(documents: Documents, kind: str, name: str = "", namespace: str = "") -> dict[str, Any]:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,11 @@ from .helm import (
     KUBERNETES,
     NAME,
     VALUES,
-    Documents,
     every,
     golden,
     helm,
     one,
+    pods,
     rendered,
     server_config,
     template,
@@ -35,14 +34,6 @@ from .helm import (
 
 SITE = values_of("site")
 NOTHING: dict[str, Any] = {}
-
-
-def pods(documents: Documents) -> Iterator[dict[str, Any]]:
-    for document in documents:
-        if document["kind"] in ("Deployment", "Job"):
-            yield document["spec"]["template"]["spec"]
-        elif document["kind"] == "Pod":
-            yield document["spec"]
 
 
 @pytest.mark.parametrize("name", GOLDEN)

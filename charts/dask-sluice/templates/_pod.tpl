@@ -29,7 +29,8 @@ imagePullSecrets:
   {{- end }}
 {{- end }}
 securityContext:
-  {{- $context := dict "runAsNonRoot" true "runAsUser" 1000 "runAsGroup" 1000 "fsGroup" 1000 "fsGroupChangePolicy" "OnRootMismatch" "seccompProfile" (dict "type" "RuntimeDefault") }}
+  {{- $context := dict "runAsNonRoot" true "fsGroupChangePolicy" "OnRootMismatch" "seccompProfile" (dict "type" "RuntimeDefault") }}
+  {{- if eq .root.Values.podIds "chart" }}{{ $_ := merge $context (dict "runAsUser" 1000 "runAsGroup" 1000 "fsGroup" 1000) }}{{ end }}
   {{- mergeOverwrite $context (deepCopy .pod.podSecurityContext) | toYaml | nindent 2 }}
 {{- with hasKey $own "nodeSelector" | ternary $own.nodeSelector $placement.nodeSelector }}
 nodeSelector:
