@@ -131,6 +131,7 @@ class Server:
                 self._letting_in = group.create_task(core.turnstile.run())
                 self._watching = group.create_task(watch_lag(core.services.metrics))
                 core.loop.start_task(core.keeper.run())
+                core.loop.start_task(core.messenger.run())
                 core.loop.start_task(core.services.notebooks.run())
                 if self._foundation.supervisor is not None:  # proxies elsewhere may come later, or ask another server
                     await core.services.routes.followed.wait()

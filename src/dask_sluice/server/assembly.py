@@ -38,6 +38,7 @@ from .loop import Loop
 from .machine import this_machine
 from .metrics import Metrics
 from .notebooks import NotebookWatch
+from .notices import Messenger
 from .policy import Policy
 from .policy.checks import refuse_unsupported
 from .policy.hooks import Hooks
@@ -60,6 +61,7 @@ class Core:
     loop: Loop
     turnstile: Turnstile
     keeper: BudgetKeeper
+    messenger: Messenger
     replica: Replica
     services: Services
 
@@ -79,12 +81,11 @@ async def build_core(settings: Settings, foundation: Foundation, clock: Clock, s
     store = open_store(settings.database, places)
     backend = make_backend(settings.backend, places, store.kept_logs(clock))
     routes = Routes(store, await store.key("ticket-key", _random))
-    launch = LaunchSettings(server_url=link_base(settings, foundation.port))
     loop = Loop(
         store,
         backend,
         clock,
-        launch=launch,
+        launch=LaunchSettings(server_url=link_base(settings, foundation.port)),
         rules=rules(settings.timeouts),
         keep_ended_s=settings.timeouts.ended_kept_s,
         log_dir=places.proxy_log.parent,
@@ -127,15 +128,17 @@ async def build_core(settings: Settings, foundation: Foundation, clock: Clock, s
         metrics=Metrics(store, loop, links, routes),
         notebooks=NotebookWatch(store, loop, clock, authenticator),
     )
-    replica = Replica(store, loop, clock, _led(turnstile, backend))
-    return Core(store, backend, loop, turnstile, keeper, replica, services)
+    messenger = Messenger(store, clock, settings.notices)
+    replica = Replica(store, loop, clock, _led(turnstile, messenger, backend))
+    return Core(store, backend, loop, turnstile, keeper, messenger, replica, services)
 
 
-def _led(turnstile: Turnstile, backend: Backend) -> Callable[[bool], None]:
+def _led(turnstile: Turnstile, messenger: Messenger, backend: Backend) -> Callable[[bool], None]:
     """What is told whether this server decides for all."""
 
     def lead(leads: bool) -> None:
         turnstile.lead(leads)
+        messenger.lead(leads)
         if isinstance(backend, KeepsWarm):
             backend.lead(leads)
 

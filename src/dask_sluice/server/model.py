@@ -332,6 +332,6 @@ class Event:
     cluster: str
     subject: str
     kind: str
-    """cluster, scheduler, worker or scaling."""
+    """cluster, scheduler, worker, scaling or lease."""
     reason: Reason
     id: int = 0

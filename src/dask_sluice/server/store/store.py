@@ -229,20 +229,29 @@ class Store:
         return [documents.worker_from(row) for row in reversed(rows)]
 
     async def events(
-        self, *, owner: str | None = None, cluster: str | None = None, after: int = 0, limit: int = 1000
+        self,
+        *,
+        owner: str | None = None,
+        cluster: str | None = None,
+        subject: str | None = None,
+        after: int = 0,
+        limit: int = 1000,
     ) -> list[Event]:
-        """Events with an id above `after`, in order; None: of all owners, of all clusters."""
+        """Events with an id above `after`, in order; None: of all owners, of all clusters, about anything in them."""
         query = select(events).where(events.c.id > after).order_by(events.c.id).limit(limit)
         if owner is not None:
             query = query.where(events.c.owner == owner)
         if cluster is not None:
             query = query.where(events.c.cluster == cluster)
+        if subject is not None:
+            query = query.where(events.c.subject == subject)
         rows = await self._db.read(lambda connection: connection.execute(query).all())
         return [documents.event_from(row) for row in rows]
 
-    async def last_event(self, owner: str) -> int:
-        """The id of the newest event of this owner's clusters; 0 where there is none."""
-        query = select(events.c.id).where(events.c.owner == owner).order_by(events.c.id.desc()).limit(1)
+    async def last_event(self, owner: str | None = None) -> int:
+        """The id of the newest event of this owner's clusters, or of anybody's; 0 where there is none."""
+        query = select(events.c.id).order_by(events.c.id.desc()).limit(1)
+        query = query if owner is None else query.where(events.c.owner == owner)
         return await self._db.read(lambda connection: connection.execute(query).scalar()) or 0
 
     async def secrets(self, name: str) -> Secrets:
