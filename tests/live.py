@@ -12,6 +12,8 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
+from distributed import Client
+
 PATIENCE_S = 120.0
 
 
@@ -21,6 +23,27 @@ def until(holds: Callable[[], Any], what: str) -> None:
     while not holds():
         assert time.monotonic() < deadline, f"still not: {what}"
         time.sleep(0.05)
+
+
+CONFIGURED: dict[str, Any] = {
+    "variables": {"FOO": "bar"},
+    "dask_config": {"distributed.worker.memory.spill": 0.5, "distributed.scheduler": {"allowed-failures": 20}},
+}
+"""Options of a cluster whose processes are all to be `configured`."""
+
+
+def configured(client: Client) -> set[tuple[Any, ...]]:
+    """What the scheduler and every worker have of what `CONFIGURED` asks for: one entry where they agree."""
+
+    def found() -> tuple[Any, ...]:
+        import os
+
+        import dask
+
+        keys = ("distributed.worker.memory.spill", "distributed.scheduler.allowed-failures")
+        return (os.environ.get("FOO"), *map(dask.config.get, keys))
+
+    return {client.run_on_scheduler(found), *client.run(found).values()}
 
 
 class LiveServer:

@@ -18,10 +18,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import dask
 import pytest
 
-from dask_sluice.agent.nursery_child import needs_new_interpreter
 from dask_sluice.agent.nursery_exits import how_it_ended
+from dask_sluice.agent.read_early import needs_new_interpreter, noting_what_is_read
 from dask_sluice.wire.processes import is_alive, process_stat
 
 from ..server.backends.local_harness import make_stage
@@ -321,6 +322,26 @@ def test_variables_that_a_fork_cannot_take_over_are_known() -> None:
     assert needs_new_interpreter({"OMP_NUM_THREADS": "4"}, present)
     assert needs_new_interpreter({"PYTHONPATH": "/x"}, present)
     assert not needs_new_interpreter({"OMP_NUM_THREADS": "1", "PATH": "/x", "DASK_X": "1"}, present)
+
+
+@pytest.mark.parametrize(
+    ("variable", "late"),
+    [
+        ("DASK_MINE__READ_EARLY", True),
+        ("DASK_MINE", True),
+        ("DASK_MINE__READ_EARLY__INSIDE", True),
+        ("DASK_MINE__READ_EARLY_TOO", False),
+        ("DASK_MINE__READ_LATER", False),
+        ("DASK_LOGGING__DISTRIBUTED", True),
+        ("DASK_CONFIG", True),
+    ],
+)
+def test_configuration_that_an_import_has_read_is_known(variable: str, late: bool) -> None:
+    with noting_what_is_read():
+        dask.config.get("mine.read-early", None)
+    dask.config.get("mine.read-later", None)
+    assert needs_new_interpreter({variable: "1"}, {}) == late
+    assert not needs_new_interpreter({variable: "1"}, {variable: "1"})
 
 
 def test_such_a_variable_starts_a_new_interpreter_instead(nursery: Nursery) -> None:

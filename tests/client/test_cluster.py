@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from distributed import Client
+from distributed import Client, fire_and_forget
 
 from dask_sluice import AsyncGateway, Gateway, GatewayCluster, GatewayClusterError, GatewayWarning, StartTimedOut
 from dask_sluice.client.comm import Transport
 from dask_sluice.wire.errors import AuthenticationRequired, ClusterNotFound, OptionInvalid
 
-from ..live import LiveServer, until
+from ..live import CONFIGURED, LiveServer, configured, until
+from ..webhook import webhook
 
 
 @pytest.fixture
@@ -36,6 +37,29 @@ def test_it_computes(cluster: GatewayCluster) -> None:
         cluster.scale(2)
         client.wait_for_workers(2, timeout=30)
         assert client.submit(sum, range(10)).result(timeout=30) == 45
+
+
+def test_variables_and_dasks_configuration_reach_every_process(gateway: Gateway) -> None:
+    with gateway.new_cluster(worker_memory=0.5, **CONFIGURED) as cluster, cluster.get_client() as client:
+        cluster.scale(2)
+        client.wait_for_workers(2, timeout=30)
+        assert configured(client) == {("bar", 0.5, 20)}
+        assert client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.allowed_failures) == 20
+
+
+def test_configuration_is_there_before_distributed_is_imported(gateway: Gateway) -> None:
+    early = {"distributed.scheduler.default-data-size": "3 kB", "distributed.comm.offload": "2 MB"}
+    with gateway.new_cluster(worker_memory=0.5, dask_config=early) as cluster, cluster.get_client() as client:
+        cluster.scale(1)
+        client.wait_for_workers(1, timeout=30)
+
+        def kept() -> tuple[int, int]:
+            from distributed import scheduler
+            from distributed.comm import utils
+
+            return scheduler.DEFAULT_DATA_SIZE, utils.OFFLOAD_THRESHOLD
+
+        assert {client.run_on_scheduler(kept), *client.run(kept).values()} == {(3000, 2_000_000)}
 
 
 @pytest.mark.parametrize("transport", ["proxy", "tunnel"])
@@ -236,3 +260,32 @@ def test_a_dead_server_does_not_hold_up_close(own_server: LiveServer) -> None:
     assert not closing.is_alive()
     gateway.close()
     own_server.start()
+
+
+def test_a_run_goes_on_without_its_user_who_is_told_of_its_end(tmp_path: Path) -> None:
+    result = tmp_path / "result"
+
+    def work(path: str) -> None:
+        import time
+
+        time.sleep(2)
+        Path(path).write_text("done", encoding="utf-8")
+
+    with webhook() as hook:
+        settings = tmp_path / "sluice.yaml"
+        settings.write_text(f"notices: {{url: '{hook.url}', headers: {{Authorization: Bearer abc}}}}", encoding="utf-8")
+        with LiveServer(tmp_path, "--config", str(settings)) as server:
+            with Gateway(server.url) as gateway:
+                cluster = gateway.new_cluster(worker_memory=0.5, shutdown_on_close=False)
+                with cluster, cluster.get_client() as client:
+                    cluster.scale(1)
+                    client.wait_for_workers(1, timeout=30)
+                    fire_and_forget(client.submit(work, str(result)))
+            assert not result.exists()
+            until(result.exists, "the work is done")
+            with Gateway(server.url) as gateway:
+                gateway.stop_cluster(cluster.name)
+                until(lambda: hook.taken, "the webhook is told")
+        (told,) = hook.taken
+        assert (told["cluster"], told["what"], told["code"]) == (cluster.name, "ended", "stopped_by_user")
+        assert hook.received[0]["Authorization"] == "Bearer abc"

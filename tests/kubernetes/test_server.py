@@ -10,7 +10,7 @@ import pytest
 
 from dask_sluice import Gateway
 
-from ..live import PATIENCE_S, LiveServer, until
+from ..live import CONFIGURED, PATIENCE_S, LiveServer, configured, until
 from . import site
 from .faults import objects
 from .kube import Kube
@@ -35,10 +35,11 @@ def test_a_cluster_of_pods_computes_scales_shows_logs_and_leaves_nothing(
 ) -> None:
     with Gateway(kube_server.url) as gateway:
         before = objects(kube, namespace)
-        with gateway.new_cluster() as cluster:
+        with gateway.new_cluster(**CONFIGURED) as cluster:
             cluster.scale(2)
             with cluster.get_client() as client:
                 client.wait_for_workers(2, timeout=PATIENCE_S)
+                assert configured(client) == {("bar", 0.5, 20)}
                 assert da.ones((1000, 1000), chunks=(250, 250)).sum().compute() == 1e6
                 hosts = {worker["host"] for worker in client.scheduler_info()["workers"].values()}
                 until(lambda: hosts < _addresses(kube, namespace), "the kubelet tells the pods' addresses")

@@ -18,6 +18,7 @@ from typing import Any, NoReturn, Optional, TypedDict
 
 from ..wire.launch import LAST_WORDS_VARIABLE, LAUNCH_VARIABLE
 from ..wire.processes import process_stat
+from .read_early import needs_new_interpreter
 
 
 class Account(TypedDict):
@@ -41,14 +42,6 @@ class Fork(TypedDict):
     cwd: str
     user: Optional[Account]
     variables: dict[str, str]
-
-
-_READ_AT_START = ("PYTHON", "LD_", "DYLD_", "MALLOC_", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "NUMEXPR_")
-
-
-def needs_new_interpreter(variables: Mapping[str, str], present: Mapping[str, str]) -> bool:
-    """Whether a variable comes too late for a fork: Python or a library read it when it was loaded."""
-    return any(name.startswith(_READ_AT_START) and present.get(name) != value for name, value in variables.items())
 
 
 def run(fork: Fork, status: int, run_agent: Callable[[str], Any]) -> NoReturn:

@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import sys
 
+from .read_early import noting_what_is_read
 from .rehearsal import rehearse
 
 # Imported by name and not by statement: which of them exist differs between releases of distributed.
@@ -75,12 +76,13 @@ def warm() -> None:
 
 def import_all(*roles: str) -> None:
     """Everything that a process of these roles would import or work out in its first seconds."""
-    for name in _MODULES + _DASHBOARD:
-        _import_if_there(name)
-    for role in roles:
-        importlib.import_module(f".{role}", __package__)
-        for name in _configured_routes(role):
+    with noting_what_is_read():
+        for name in _MODULES + _DASHBOARD:
             _import_if_there(name)
+        for role in roles:
+            importlib.import_module(f".{role}", __package__)
+            for name in _configured_routes(role):
+                _import_if_there(name)
     rehearse()
 
 

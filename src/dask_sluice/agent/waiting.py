@@ -20,8 +20,8 @@ import tempfile
 from typing import NoReturn, Optional
 
 from ..wire.launch import LAUNCH_VARIABLE, Claim, ClaimAnswer, SchedulerLaunch, WaitingLaunch
-from .nursery_child import needs_new_interpreter
 from .nursery_warm import import_all
+from .read_early import needs_new_interpreter
 from .signals import until
 
 log = logging.getLogger("sluice.agent")

@@ -59,7 +59,7 @@ KEYWORDS: Mapping[str, Keyword] = {
         "the limits, memory in GiB; what is set aside for a worker is up to the site (`cores_request`)",
         True,
     ),
-    "env": Keyword("environment=...", "whatever the site calls its option for variables", True),
+    "env": Keyword("variables=...", "or whatever else the site calls its option for variables", True),
     "idle_timeout": Keyword("idle_timeout=...", "the same; within what the site allows", True),
     "shutdown_on_close": Keyword("shutdown_on_close=...", "the same", True),
     "quiet": Keyword("quiet=...", "the same", True),
@@ -110,7 +110,7 @@ KEYWORDS: Mapping[str, Keyword] = {
     "dashboard_address": Keyword("", "cluster.dashboard_link"),
     "apply_default_affinity": Keyword("", "where pods run is up to the site: backend.kubernetes.worker.affinity"),
     "scheduler_options": Keyword(
-        "", "Dask's configuration of the scheduler goes into variables: DASK_DISTRIBUTED__SCHEDULER__..."
+        "", "Dask's configuration of the scheduler is the option dask_config: {'distributed.scheduler...': ...}"
     ),
 }
 

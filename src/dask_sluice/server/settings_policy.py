@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic_core.core_schema import CoreSchema, no_info_plain_validator_function
 
 from ..wire.options import LARGEST
+from .dask_config import as_variables
 from .memory import parse_memory
 from .settings_parts import GroupName, Section, UserName
 
@@ -85,6 +86,12 @@ def _mapping(value: Any) -> Any:
     return value
 
 
+def _dask_config(value: Any) -> Any:
+    if not is_template(value):
+        as_variables(value)
+    return value
+
+
 def _dotted(value: str) -> str:
     if not _DOTTED.fullmatch(value):
         raise ValueError("must be an import path such as 'package.module:function'")
@@ -123,6 +130,7 @@ Memory = Annotated[Any, BeforeValidator(_memory), WithJsonSchema({"anyOf": [{"ty
 Share = Annotated[Any, BeforeValidator(_share), WithJsonSchema({"anyOf": [{"type": "number"}, _TEXT]})]
 _OBJECT = {"anyOf": [{"type": "object"}, _TEXT]}  # a text: a template of one mapping
 Variables = Annotated[Any, BeforeValidator(_variables), WithJsonSchema(_OBJECT)]
+DaskConfig = Annotated[Any, BeforeValidator(_dask_config), WithJsonSchema(_OBJECT)]
 Overlay = Annotated[Any, BeforeValidator(_mapping), WithJsonSchema(_OBJECT)]
 ImportPath = Annotated[str, AfterValidator(_dotted)]
 
@@ -164,6 +172,9 @@ class Setup(Section):
     """Path of the Python environment, for backends that run processes."""
     variables: Variables = {}
     """Environment variables of scheduler and workers; null takes one away."""
+    dask_config: DaskConfig = {}
+    """Dask's configuration for scheduler and workers, nested or dotted: `{distributed.worker.memory.spill: 0.5}`. They
+    get it as variables `DASK_...`, before anything is imported."""
     secret_variables: dict[str, SecretStr] = {}
     """The same, never shown: neither in the cluster's record nor by `check-config`."""
     max_workers: Workers = None
@@ -339,6 +350,21 @@ BUILT_IN: dict[str, OptionSettings] = {
         label="Python environment",
         help="Path of a virtual environment, conda prefix or interpreter; empty: the server's own.",
         sets=Setup(environment="{options.environment}"),
+    ),
+    "variables": OptionSettings(
+        type="mapping",
+        default={},
+        label="Environment variables",
+        help="Environment variables of scheduler and workers; their values are never shown.",
+        secret=True,
+        sets=Setup(variables="{options.variables}"),
+    ),
+    "dask_config": OptionSettings(
+        type="mapping",
+        default={},
+        label="Dask configuration",
+        help="Dask's configuration for scheduler and workers, such as {'distributed.worker.memory.spill': 0.5}.",
+        sets=Setup(dask_config="{options.dask_config}"),
     ),
 }
 """Options that are there without being named."""

@@ -18,6 +18,7 @@ from .identity.jupyterhub.settings import JupyterHubSettings
 from .identity.passwords import is_hash
 from .settings_leases import Leases
 from .settings_limits import Limits
+from .settings_notices import Notices
 from .settings_parts import AnchoredPath, GroupName, Seconds, Secret, Section, Url, UserName
 from .settings_policy import OptionSettings, PolicySettings, Profile
 from .settings_usage import Usage
@@ -301,8 +302,8 @@ class Settings(Section):
     backend: Backend = Backend()
     """Where clusters run."""
     options: dict[str, OptionSettings] = {}
-    """What users may choose, by name. `worker_cores`, `worker_memory`, `worker_threads` and `environment` are there
-    without being named; a key given here changes them, a new name is a new option."""
+    """What users may choose, by name. `worker_cores`, `worker_memory`, `worker_threads`, `environment`, `variables` and
+    `dask_config` are there without being named; a key given here changes them, a new name is a new option."""
     profiles: dict[str, Profile] = {}
     """Named sizes, by name: users get the option `profile` with those that are open to them. The built-in options for
     sizes are then offered only where `options` names them. See docs/policy.md."""
@@ -316,6 +317,8 @@ class Settings(Section):
     """How long things may take."""
     usage: Usage = Usage()
     """What using the machines costs, and who may spend how much."""
+    notices: Notices = Notices()
+    """Who else is told what becomes of clusters. See docs/operating.md."""
     on_stop: Literal["stop_clusters", "keep_clusters"] | None = None
     """What becomes of running clusters when the server is asked to stop. `stop_clusters` leaves nothing behind, as one
     expects of a server started in a terminal; `keep_clusters` lets them compute on, and the next start finds them

@@ -28,7 +28,7 @@ async def test_the_server_says_who_it_takes_the_caller_for(site: Site) -> None:
 async def test_options_are_published_as_both_ends_check_them(site: Site) -> None:
     async with site.client("ada") as client:
         names = [Option(**option).name for option in (await client.get("/api/v2/options")).json()]
-    assert names == ["worker_cores", "worker_memory", "worker_threads", "environment"]
+    assert names == ["worker_cores", "worker_memory", "worker_threads", "environment", "variables", "dask_config"]
 
 
 async def test_a_cluster_is_made_waited_for_scaled_and_stopped(site: Site) -> None:

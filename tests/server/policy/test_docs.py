@@ -35,7 +35,7 @@ def test_the_options_do_what_the_page_says() -> None:
     result = gets(0, {"minutes": 10, "gpu": True, "variables": {"A": "1"}, "token": "s3cret"})
     spec = result.spec
     assert (spec.lease.idle_s, spec.worker.gpus, spec.worker.cores) == (600.0, 1, 2.0)
-    assert (dict(spec.variables), dict(result.secret_variables)) == ({"A": "1"}, {"DATA_TOKEN": "s3cret"})
+    assert (dict(spec.variables), dict(result.secret_variables)) == ({}, {"A": "1", "DATA_TOKEN": "s3cret"})
 
 
 def test_the_profiles_do_what_the_page_says() -> None:
@@ -54,6 +54,7 @@ def test_what_is_set_aside_goes_by_what_was_chosen_as_the_page_says() -> None:
 
 
 def test_the_layers_do_what_the_page_says() -> None:
-    spec = gets(3, {"variables": {"GDAL_DISABLE_READDIR_ON_OPEN": "NO", "OWNER": "me"}}).spec
-    assert spec.variables == {"GDAL_DISABLE_READDIR_ON_OPEN": "NO", "OWNER": "ada"}
-    assert (spec.lease.idle_s, spec.max_workers) == (7200.0, 100)
+    result = gets(3, {"variables": {"GDAL_DISABLE_READDIR_ON_OPEN": "NO", "OWNER": "me"}})
+    assert result.spec.variables == {"OWNER": "ada", "DASK_DISTRIBUTED__WORKER__MEMORY__SPILL": "0.6"}
+    assert result.secret_variables == {"GDAL_DISABLE_READDIR_ON_OPEN": "NO"}
+    assert (result.spec.lease.idle_s, result.spec.max_workers) == (7200.0, 100)

@@ -43,6 +43,8 @@ def test_a_worker_gets_what_was_asked_for() -> None:
         "worker_memory": 4.0,
         "worker_threads": 0,
         "environment": "",
+        "variables": {},
+        "dask_config": {},
     }
 
 

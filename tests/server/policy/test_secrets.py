@@ -73,7 +73,13 @@ async def test_old_clients_are_offered_what_they_can_show(tmp_path: Path) -> Non
     """
     async with running_site(tmp_path, settings=site(text)) as here, here.client("ada") as client:
         offered = (await client.get("/api/v1/options")).json()["cluster_options"]
-        assert [option["field"] for option in offered] == ["profile", "environment", "queue"]
+        assert [option["field"] for option in offered] == [
+            "profile",
+            "environment",
+            "variables",
+            "dask_config",
+            "queue",
+        ]
         assert offered[0]["spec"] == {"type": "select", "options": ["small", "large"]}
         new = (await client.get("/api/v2/options")).json()
         assert {option["name"]: option["hidden"] for option in new}["uid"] is True

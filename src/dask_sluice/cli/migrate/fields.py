@@ -18,7 +18,16 @@ TYPES = {
     "Select": "choice",
     "Mapping": "mapping",
 }
-BUILT_IN = {"worker_cores": "float", "worker_memory": "float", "worker_threads": "int", "environment": "string"}
+BUILT_IN = {
+    "worker_cores": "float",
+    "worker_memory": "float",
+    "worker_threads": "int",
+    "environment": "string",
+    "variables": "mapping",
+    "dask_config": "mapping",
+}
+SWITCHED_OFF = ("worker_cores", "worker_memory", "worker_threads", "environment")
+"""Those that a site did not have that does not name them: they would change what its clusters get."""
 """Options that are here without being named, with their types."""
 _PROFILE = re.compile(r"[A-Za-z0-9][\w .+-]{0,62}")
 

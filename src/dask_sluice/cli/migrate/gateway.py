@@ -10,6 +10,7 @@ from typing import Any
 
 from . import rules
 from .draft import Draft
+from .fields import SWITCHED_OFF
 from .handlers import Handlers
 from .hub import hub_glue
 from .keys import BY_HELM, BY_TRAIT, CHART, Row, is_for_other_backends, row_of_trait, trait_name
@@ -131,7 +132,7 @@ class Migration:
         if options is not None:
             handlers.write(options.value, options.where)
         else:
-            for name in ("worker_cores", "worker_memory", "worker_threads", "environment"):
+            for name in SWITCHED_OFF:
                 self.settings.set(("options", name, "enabled"), False)
         rules.finish(self)
 

@@ -15,7 +15,7 @@ from typing import Any
 from . import pods
 from .amounts import memory
 from .draft import Draft, Place
-from .fields import BUILT_IN, TYPES, choices, is_profile, value_of, write_option, write_profiles
+from .fields import BUILT_IN, SWITCHED_OFF, TYPES, choices, is_profile, value_of, write_option, write_profiles
 from .python_config import PythonConfig
 from .report import Report, Where
 from .symbols import (
@@ -138,7 +138,7 @@ class Handlers:
                 write_profiles(field, self.draft, self.report)
                 continue
             write_option(name, field, self.draft, self.report)
-        for name in BUILT_IN:
+        for name in SWITCHED_OFF:
             if name not in self.fields and not (profiles and name != "environment"):
                 self.draft.set(("options", name, "enabled"), False)
 

@@ -205,6 +205,12 @@ def finish(migration: Migration) -> None:
             "never), and after a quarter of an hour without the notebook that made them (leases.absent.default)",
             "c.ClusterConfig.idle_timeout",
         )
+    report.add(
+        "changes",
+        "users may set environment variables and Dask's configuration of their clusters (policy.variables says which; "
+        "enabled: false takes the option away)",
+        "options.variables, options.dask_config",
+    )
     if settings.get("limits.user") is None:
         report.add(
             "decide",

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from ...wire.errors import OptionInvalid, RequestInvalid
+from ..dask_config import as_variables
 from ..memory import parse_memory
 from ..merging import Layer
 from ..model import Caller
@@ -83,14 +84,10 @@ class Maker:
         if not given:
             return
         try:
-            values = {key: templates.fill(value, self._scope) for key, value in given.items()}
-            for process in PROCESSES:
-                if process in values:
-                    values[process] = sized(values[process], self._policy.nodes)
+            values = self._worked_out({key: templates.fill(value, self._scope) for key, value in given.items()})
         except (TemplateError, ValueError) as error:
             raise RequestInvalid(f"{source}: {error}", details={"source": source}) from error
-        if isinstance(given.get("variables"), str):
-            self._check_names(given["variables"], values["variables"], source)
+        self._check_names(given, values.get("variables", {}), source)
         yield Layer(source, _with_texts(values, source))
 
     def of_option(self, name: str, settings: OptionSettings, value: Any, source: str) -> Iterator[Layer]:
@@ -108,26 +105,48 @@ class Maker:
 
     def literally(self, setup: Setup, source: str) -> Iterator[Layer]:
         """A hook's answer: its braces are braces."""
-        values = dumped(setup)
-        for process in PROCESSES:
-            if process in values:
-                values[process] = sized(values[process], self._policy.nodes)
+        values = self._worked_out(dumped(setup))
         for name in filter(is_name, values.get("variables", {})):
             if wrong := wrong_with_name(name, None):
                 raise ValueError(f"variables {wrong}")
         if values:
             yield Layer(source, _with_texts(values, source))
 
-    def _check_names(self, template: str, variables: Any, source: str) -> None:
+    def _worked_out(self, values: dict[str, Any]) -> dict[str, Any]:
+        """The values with sizes as numbers, and Dask's configuration among the variables.
+
+        raises  ValueError
+        """
+        for process in PROCESSES:
+            if process in values:
+                values[process] = sized(values[process], self._policy.nodes)
+        if not isinstance(values.get("variables", {}), Mapping):
+            raise ValueError("variables must be a mapping of names with values")  # noqa: TRY004  what a template gave
+        if "dask_config" in values:
+            try:
+                as_settings = as_variables(values.pop("dask_config"))
+            except ValueError as error:
+                raise ValueError(f"dask_config {error}") from error
+            values["variables"] = {**as_settings, **values.get("variables", {})}
+        return values
+
+    def _check_names(self, given: Mapping[str, Any], variables: Mapping[str, Any], source: str) -> None:
         """Names that came out of a user's mapping are the user's. Those that cannot be are left out later, with a
         word: people send their whole environment.
         """
-        option = next((n.partition(".")[2] for n in templates.names(template) if n.startswith("options.")), PROFILE)
-        if not isinstance(variables, Mapping):
-            raise OptionInvalid(option, f"{option} must be a mapping of environment variables")
+        texts = [given[key] for key in ("variables", "dask_config") if key in given]
+        named = sorted(name.partition(".")[2] for name in templates.names_in(texts) if name.startswith("options."))
+        written = {*_plainly(given, "variables"), *as_variables(_plainly(given, "dask_config"))}
         for name in filter(is_name, map(str, variables)):
-            if wrong := wrong_with_name(name, self._policy.variables):
+            if name not in written and (wrong := wrong_with_name(name, self._policy.variables)):
+                option = named[0] if named else PROFILE
                 raise OptionInvalid(option, f"{option} {wrong}", details={"source": source})
+
+
+def _plainly(given: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """The mapping as the administrator wrote it; empty where it is a template of one."""
+    value = given.get(key)
+    return value if isinstance(value, Mapping) else {}
 
 
 def dumped(setup: Setup) -> dict[str, Any]:

@@ -133,7 +133,7 @@ def _fill_text(text: str, scope: Scope) -> Any:
     filled = values[0] if len(parts) == 1 else "".join(shown(value) for value in values)
     if not scope.secrets.isdisjoint(names(text)):
         if isinstance(filled, Mapping):
-            return {key: SecretStr(_plain(inner)) for key, inner in filled.items()}
+            return {key: None if inner is None else SecretStr(_plain(inner)) for key, inner in filled.items()}
         return SecretStr(shown(filled))
     return filled
 
