@@ -50,6 +50,7 @@ chaos: $(READY) ## 500 kills at random points, then every property on 10,000 exa
 	$(BIN)/python -m tests.chaos --backend local --kills 260
 	$(BIN)/python -m tests.chaos --backend servers --kills 40
 	SLUICE_ROUNDS=100 $(PYTEST) tests/real/test_scale_down.py
+	SLUICE_ORDERS=200 $(PYTEST) tests/real/test_closing_orders.py
 	HYPOTHESIS_PROFILE=chaos $(PYTEST) -m "not real" $(PROPERTIES)
 
 bench: $(READY) ## ours and dask-gateway side by side: one table, bench/latest.json

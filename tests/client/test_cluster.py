@@ -289,3 +289,21 @@ def test_a_run_goes_on_without_its_user_who_is_told_of_its_end(tmp_path: Path) -
         (told,) = hook.taken
         assert (told["cluster"], told["what"], told["code"]) == (cluster.name, "ended", "stopped_by_user")
         assert hook.received[0]["Authorization"] == "Bearer abc"
+
+
+def test_what_was_closed_says_so_and_closes_again(live_server: LiveServer) -> None:
+    gateway = Gateway(live_server.url)
+    gateway.close()
+    for use in (gateway.list_clusters, gateway.new_cluster, gateway.cluster_options):
+        with pytest.raises(RuntimeError, match="was closed: make a new Gateway"):
+            use()
+    gateway.close()
+
+
+def test_a_cluster_that_is_stopped_by_its_name_warns_nobody_here_and_its_clients_close(live_server: LiveServer) -> None:
+    with Gateway(live_server.url) as gateway:
+        cluster = gateway.new_cluster(worker_memory=0.5)
+        client = cluster.get_client(set_as_default=False)
+        gateway.stop_cluster(cluster.name)
+        until(lambda: client.status == "closed", "the client has closed")
+        cluster.close()

@@ -38,6 +38,7 @@ class Kernel:
 
     def __init__(self, address: str) -> None:
         self.gateway = Gateway(address)
+        self.is_closed = False
         self.cluster: Any = self.gateway.new_cluster(worker_memory=0.5, quiet=True)
         self.name = self.cluster.name
         self.cluster.scale(1)
@@ -54,12 +55,24 @@ class Kernel:
             "client.shutdown": lambda: self.client and self.client.shutdown(),
             "cluster.close": lambda: self.cluster and self.cluster.close(),
             "cluster.shutdown": lambda: self.cluster and self.cluster.shutdown(),
-            "gateway.close": self.gateway.close,
-            "gateway.stop_cluster": lambda: self.gateway.stop_cluster(self.name),
+            "gateway.close": self._close_gateway,
+            "gateway.stop_cluster": self._stop_cluster,
             "forget client": lambda: setattr(self, "client", None),
             "forget cluster": lambda: setattr(self, "cluster", None),
         }
         steps[step]()
+
+    def _close_gateway(self) -> None:
+        self.gateway.close()
+        self.is_closed = True
+
+    def _stop_cluster(self) -> None:
+        """A closed gateway says that it is."""
+        try:
+            self.gateway.stop_cluster(self.name)
+        except RuntimeError as error:
+            if not (self.is_closed and "make a new Gateway" in str(error)):
+                raise
 
     def _wait_for_a_result(self) -> None:
         if self.client is not None and self.client.status == "running":

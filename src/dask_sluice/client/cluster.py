@@ -10,6 +10,7 @@ import asyncio
 import atexit
 import contextlib
 import logging
+import threading
 import time
 import warnings
 import weakref
@@ -17,6 +18,7 @@ from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING, Any
 
 from distributed import Client
+from distributed.comm import CommClosedError
 from distributed.core import Status, rpc
 from distributed.deploy import Cluster
 from distributed.objects import SchedulerInfo
@@ -92,6 +94,7 @@ class GatewayCluster(Cluster):
         self._watching: asyncio.Task[None] | None = None
         self._starting: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
+        self._end_is_expected = False
         self.shutdown_on_close = shutdown_on_close
         self.security: SluiceSecurity | None = None
         super().__init__(asynchronous=asynchronous, loop=loop, quiet=quiet, name=_name or "")
@@ -197,9 +200,7 @@ class GatewayCluster(Cluster):
             if task is not None and not task.done():
                 task.cancel()
                 await asyncio.wait({task}, timeout=CLOSE_S)
-        for client in _clients_of(self):
-            with contextlib.suppress(OSError, asyncio.TimeoutError):
-                await asyncio.wait_for(client._close(fast=True), CLOSE_S)
+        await self._close_clients()
         if self.name and (self.shutdown_on_close if shutdown is None else shutdown):
             await self._stop()
         with contextlib.suppress(OSError):
@@ -207,6 +208,12 @@ class GatewayCluster(Cluster):
         await self._gateway.close()
         self.status = Status.closed
         _open_clusters.discard(self)
+
+    async def _close_clients(self) -> None:
+        """Else each of them dials for half a minute a scheduler that will not come back."""
+        for client in _clients_of(self):
+            with contextlib.suppress(Exception):  # whatever state it is in, it must not keep us from the rest
+                await asyncio.wait_for(client._close(fast=True), CLOSE_S)
 
     async def _stop(self) -> None:
         try:
@@ -309,7 +316,9 @@ class GatewayCluster(Cluster):
             with contextlib.suppress(OSError):
                 await self._refresh()
         elif self.status == Status.running:
-            warnings.warn(f"cluster {view.name} ends: {view.reason.sentence}", GatewayWarning, stacklevel=2)
+            if not self._end_is_expected:
+                warnings.warn(f"cluster {view.name} ends: {view.reason.sentence}", GatewayWarning, stacklevel=2)
+            await self._close_clients()
 
 
 async def get_logs(
@@ -377,6 +386,30 @@ def _clients_of(cluster: GatewayCluster) -> list[Any]:
     return [client for client in list(Client._instances) if client.cluster is cluster and client.status != "closed"]
 
 
+@contextlib.contextmanager
+def ending(name: str) -> Generator[None, None, None]:
+    """While this program ends the cluster by its name, of which its own objects then do not warn."""
+    concerned = [cluster for cluster in _open_clusters if cluster.name == name]
+    for cluster in concerned:
+        cluster._end_is_expected = True
+    try:
+        yield
+    except BaseException:
+        for cluster in concerned:
+            cluster._end_is_expected = False
+        raise
+
+
+class _NothingIsWrong(logging.Filter):
+    """distributed logs tracebacks where a client is closed that dials its scheduler again, or has something to send."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        about = record.args[0] if isinstance(record.args, tuple) and record.args else None
+        ours = str(getattr(about, "peer_address", "")).startswith("sluice://")
+        return not (isinstance(error, asyncio.CancelledError) or (ours and isinstance(error, CommClosedError)))
+
+
 def _close_all() -> None:
     """At the end of the program: nobody is left to close these."""
     for cluster in list(_open_clusters):
@@ -385,4 +418,8 @@ def _close_all() -> None:
                 cluster.close(timeout=CLOSE_S)
 
 
-atexit.register(_close_all)
+for _name in ("distributed.client", "distributed.batched"):
+    logging.getLogger(_name).addFilter(_NothingIsWrong())
+# Once thread pools have ended no name can be looked up any more, so nothing can be stopped: before that, where there is
+# a way to be called then (Python 3.9 and newer have one, for pools).
+getattr(threading, "_register_atexit", atexit.register)(_close_all)

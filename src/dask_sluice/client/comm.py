@@ -121,6 +121,8 @@ class _SluiceConnector(Connector):
             stream = await route.open()
         except StreamClosedError as error:
             raise OSError(f"cannot reach {route.address}: {error.real_error or 'connection closed'}") from error
+        except RuntimeError as error:  # the program ends: no thread is left to look up a name
+            raise OSError(f"cannot reach {route.address}: {error}") from error
         if stream.closed():
             raise OSError(f"cannot reach {route.address}: {stream.error or 'connection closed'}")
         return TLS(stream, "sluice://" + "client", route.address, deserialize)

@@ -73,6 +73,10 @@ class Connection:
     async def close(self) -> None:
         await self._http.aclose()
 
+    def _check_open(self) -> None:
+        if self._http.is_closed:
+            raise RuntimeError(f"this connection to {self.address} was closed: make a new Gateway")
+
     async def get(self, path: str, **params: Any) -> Any:
         """The JSON at `path`; parameters that are None are left out."""
         given = {key: value for key, value in params.items() if value is not None}
@@ -91,8 +95,9 @@ class Connection:
         """The decoded answer.
 
         raises  the `SluiceError` that the server's problem document describes; `ServerUnreachable`;
-                `GatewayServerError` where something else than a dask-sluice server answers
+                `GatewayServerError` where something else than a dask-sluice server answers; RuntimeError when closed
         """
+        self._check_open()
         for attempt in range(TRIES):
             last = attempt == TRIES - 1
             try:
@@ -121,6 +126,7 @@ class Connection:
 
         raises  ServerUnreachable, also where the connection breaks
         """
+        self._check_open()
         headers = {**self._authorization(), "Accept": "text/event-stream"}
         if resume:
             headers["Last-Event-ID"] = resume

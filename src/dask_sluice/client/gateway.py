@@ -13,7 +13,7 @@ from distributed.utils import Logs, LoopRunner, sync
 
 from ..wire.api import EventView, LeaseRequest, UsageReport, WorkerView
 from .async_gateway import AsyncGateway, When
-from .cluster import NEWEST, GatewayCluster, get_logs
+from .cluster import NEWEST, GatewayCluster, ending, get_logs
 from .comm import Transport
 from .durations import seconds
 from .options import Options
@@ -55,6 +55,8 @@ class Gateway:
 
     @property
     def loop(self) -> Any:
+        if not (self.asynchronous or self._loop_runner.is_started()):
+            raise RuntimeError(f"this gateway of {self.address} was closed: make a new Gateway")
         return self._loop_runner.loop
 
     def __repr__(self) -> str:
@@ -63,7 +65,12 @@ class Gateway:
     def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         if self.asynchronous:
             return coroutine
-        return sync(self.loop, lambda: coroutine)
+        try:
+            loop = self.loop
+        except RuntimeError:
+            coroutine.close()
+            raise
+        return sync(loop, lambda: coroutine)
 
     def __enter__(self) -> Gateway:
         return self
@@ -118,7 +125,11 @@ class Gateway:
 
     def stop_cluster(self, cluster_name: str) -> Any:
         """Ask a cluster to end; does not wait for it."""
-        return self._run(self._gateway.stop_cluster(cluster_name))
+        return self._run(self._stop(cluster_name))
+
+    async def _stop(self, name: str) -> None:
+        with ending(name):
+            await self._gateway.stop_cluster(name)
 
     def workers(self, cluster_name: str) -> list[WorkerView]:
         """Every worker with its state and reason."""
