@@ -39,6 +39,8 @@ class Kernel:
     def __init__(self, address: str) -> None:
         self.gateway = Gateway(address)
         self.is_closed = False
+        self.was_ended = False
+        """From then on whatever waits for the cluster is right to fail."""
         self.cluster: Any = self.gateway.new_cluster(worker_memory=0.5, quiet=True)
         self.name = self.cluster.name
         self.cluster.scale(1)
@@ -60,6 +62,7 @@ class Kernel:
             "forget client": lambda: setattr(self, "client", None),
             "forget cluster": lambda: setattr(self, "cluster", None),
         }
+        self.was_ended = self.was_ended or step.endswith(("stop_cluster", "shutdown", "close"))
         steps[step]()
 
     def _close_gateway(self) -> None:
@@ -86,16 +89,19 @@ class Kernel:
 
     def _interrupted(self, work: Callable[[], Any], after_s: float) -> None:
         """As by Ctrl-C in the middle of it. What ends before that is interrupted too late, in a pause of its own."""
+        failed: Exception | None = None
         timer = threading.Timer(after_s, os.kill, (os.getpid(), signal.SIGINT))
         timer.start()
         try:
-            work()
-            timer.join()
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001 - looked at below
+                failed = error
             time.sleep(60)
         except KeyboardInterrupt:
-            return
-        finally:
             timer.join()
+        if failed is not None and not self.was_ended:
+            raise failed
 
 
 def say(**what: Any) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from dask_sluice import Gateway
+
 from ..live import PATIENCE_S, LiveServer
 
 pytestmark = pytest.mark.real
@@ -24,3 +26,6 @@ def test_the_examples_run(live_server: LiveServer, page: str) -> None:
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+    with Gateway(live_server.url) as gateway:  # one of them shows how a cluster goes on
+        for cluster in gateway.list_clusters():
+            gateway.stop_cluster(cluster.name)

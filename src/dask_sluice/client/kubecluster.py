@@ -71,7 +71,7 @@ KEYWORDS: Mapping[str, Keyword] = {
     "worker_command": Keyword(
         "worker_threads=...",
         "workers are started for you, `--nthreads` is the option worker_threads; another program than dask-worker is "
-        "not run. What it does, a preload can do: the variable DASK_DISTRIBUTED__WORKER__PRELOAD",
+        "not run. What it does, a preload can do: dask_config={'distributed.worker.preload': [...]}",
     ),
     "name": Keyword(
         "", "the server names clusters; Gateway().connect(NAME) finds one again, from another notebook too"

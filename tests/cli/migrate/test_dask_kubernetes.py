@@ -97,7 +97,7 @@ def test_keywords_become_options() -> None:
         "image": "a/b:1",
         "worker_cores": 0.5,
         "worker_memory": 2.0,
-        "environment": {"A": "1"},
+        "variables": {"A": "1"},
         "idle_timeout": 600,
     }
     assert done.stdout.endswith("cluster.scale(3)\n")
@@ -107,11 +107,8 @@ def test_keywords_become_options() -> None:
 def test_a_pod_template_becomes_a_profile_that_the_server_accepts_and_the_call_that_chooses_it(tmp_path: Path) -> None:
     given, done = made(tmp_path, POD)
     assert given["profile"] == "kubecluster"
-    assert given["environment"] == {
-        "EXTRA_PIP_PACKAGES": "s3fs",
-        "TOKEN": "hunter2",
-        "DASK_DISTRIBUTED__WORKER__PRELOAD": "mine.py",
-    }
+    assert given["variables"] == {"EXTRA_PIP_PACKAGES": "s3fs", "TOKEN": "hunter2"}
+    assert given["dask_config"] == {"distributed.worker.preload": ["mine.py"]}
     assert "hunter2" not in done.stderr
     settings = loads("backend: {kind: kubernetes}\n" + profile_of(done), Path("sluice.yaml"))
     policy, ada = Policy.of(settings, None), Caller("ada")
@@ -213,4 +210,4 @@ def test_a_pod_without_a_kind_and_odd_parts_never_end_in_a_traceback(tmp_path: P
 
 def test_the_profile_is_yaml_of_its_own(tmp_path: Path) -> None:
     _, done = made(tmp_path, POD)
-    assert list(yaml.safe_load(profile_of(done))) == ["options", "profiles"]
+    assert list(yaml.safe_load(profile_of(done))) == ["profiles"]

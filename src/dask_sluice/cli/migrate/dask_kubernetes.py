@@ -285,11 +285,11 @@ class Call:
             self._administrator(["backend", "worker", "container", "env"], others, "env", where)
         found = variables_of(value if isinstance(value, Mapping) else plain)
         if found:
-            self.options["environment"] = {**self.options.get("environment", {}), **found}
+            self._add_to("variables", found)
             named = ", ".join(found)  # not the values, which may be secrets
             self.report.add(
                 "maps",
-                f"-> environment={{...}} with {named}, or whatever the site calls its option for variables",
+                f"-> variables={{...}} with {named}",
                 "env",
                 where,
             )
@@ -355,24 +355,25 @@ class Call:
             elif not re.match(r"\$\(DASK_\w+\)|tcp://", word):
                 self.report.add(
                     "decide",
-                    "an argument of dask-worker without a counterpart; Dask's configuration may have it, in "
-                    "variables: DASK_...",
+                    "an argument of dask-worker without a counterpart; Dask's configuration may have it: "
+                    "dask_config={...}",
                     word,
                     where,
                 )
 
     def _preload(self, module: str, where: Where) -> None:
-        self.options["environment"] = {
-            **self.options.get("environment", {}),
-            "DASK_DISTRIBUTED__WORKER__PRELOAD": module,
-        }
-        self.report.add("maps", "-> the variable DASK_DISTRIBUTED__WORKER__PRELOAD", "--preload", where)
+        key = "distributed.worker.preload"
+        self._add_to("dask_config", {key: [*self.options.get("dask_config", {}).get(key, ()), module]})
+        self.report.add("maps", f"-> dask_config={{{key!r}: ...}}", "--preload", where)
 
     def _worker_resources(self, text: str, where: Where) -> None:
-        for name, _, amount in (pair.partition("=") for pair in re.split(r"[,\s]+", text.strip("\"'")) if pair):
-            variable = f"DASK_DISTRIBUTED__WORKER__RESOURCES__{name}"
-            self.options["environment"] = {**self.options.get("environment", {}), variable: amount}
-            self.report.add("maps", f"-> the variable {variable}", "--resources", where)
+        pairs = (pair.partition("=") for pair in re.split(r"[,\s]+", text.strip("\"'")) if pair)
+        key = "distributed.worker.resources"
+        self._add_to("dask_config", {key: {name: _plainly(amount) for name, _, amount in pairs}})
+        self.report.add("maps", f"-> dask_config={{{key!r}: ...}}", "--resources", where)
+
+    def _add_to(self, option: str, more: Mapping[str, Any]) -> None:
+        self.options[option] = {**self.options.get(option, {}), **more}
 
     def program(self) -> str:
         """The call, and before it, in comments, the profile that it needs of the administrator."""
@@ -381,7 +382,7 @@ class Call:
         if settings:
             lines += ["# Ask the site's administrator for this profile, in the server's settings:", "#"]
             lines += [f"#   {line}".rstrip() for line in _as_yaml(settings).splitlines()] + [""]
-            kept = {key: value for key, value in options.items() if key == "environment"}
+            kept = {key: value for key, value in options.items() if key in ("variables", "dask_config")}
             options = {"profile": self.name, **kept}
         lines += [
             "from dask_sluice import Gateway",
@@ -413,8 +414,15 @@ class Call:
         image = {"image": self.options["image"]} if "image" in self.options else {}
         rest = {key: value for key, value in profile.items() if key != "worker"}
         whole = {**({"worker": worker} if worker else {}), **image, **rest}
-        variables = {"environment": {"type": "mapping", "sets": {"variables": "{options.environment}"}}}
-        return {**({"options": variables} if "environment" in self.options else {}), "profiles": {self.name: whole}}
+        return {"profiles": {self.name: whole}}
+
+
+def _plainly(text: str) -> float | str:
+    """A number where it is one."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _amount(name: str, value: float) -> Any:
