@@ -37,7 +37,7 @@ def _input(option: Option, value: Any) -> Any:
     if option.type is OptionType.SELECT:
         return widgets.Dropdown(value=value, options=option.choices, tooltip=option.help)
     if option.type is OptionType.MAPPING:
-        return widgets.Textarea(**{**common, "value": _as_yaml(value)})
+        return widgets.Textarea(**{**common, "value": _as_yaml(value)}, placeholder="name: value, one a line", rows=2)
     if option.secret:
         return widgets.Password(**common)
     kinds = {OptionType.INT: widgets.IntText, OptionType.FLOAT: widgets.FloatText, OptionType.STRING: widgets.Text}
