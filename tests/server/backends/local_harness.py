@@ -97,7 +97,7 @@ class LocalHarness(Harness):
         return [
             pid
             for pid in _pids()
-            if any(target.startswith(logs) and Path(target).name.startswith(prefix) for target in _open_files(pid))
+            if any(target.startswith(logs) and Path(target).name.startswith(prefix) for target in _writes_to(pid))
         ]
 
     def nurseries(self) -> list[int]:
@@ -129,10 +129,10 @@ def command(pid: int) -> str:
         return ""
 
 
-def _open_files(pid: int) -> list[str]:
+def _writes_to(pid: int) -> list[str]:
+    """Its standard output and errors. A warm parent also opens the folders of logs, to shorten them."""
     found = []
-    with contextlib.suppress(OSError):
-        for fd in os.listdir(f"/proc/{pid}/fd"):
-            with contextlib.suppress(OSError):
-                found.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
+    for fd in (1, 2):
+        with contextlib.suppress(OSError):
+            found.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
     return found
