@@ -219,13 +219,22 @@ class Nursery:
             self._say(connection, {"id": request_id, "children": children})
         elif op == "ping":
             self._say(connection, {"id": request_id, "pid": os.getpid(), "versions": _versions()})
-        elif op == "quit" and not self._children:
-            self._quitting = True
-            self._say(connection, {"id": request_id, "quitting": True})
+        elif op == "quit":
+            self._quit(connection, request_id)
         else:
-            error = "it has children" if op == "quit" else f"no such request: {op!r}"
-            self._say(connection, {"id": request_id, "error": error, "errno": None, "path": None})
+            self._refuse(connection, request_id, f"no such request: {op!r}")
         return None
+
+    def _quit(self, connection: _Connection, request_id: Any) -> None:
+        self._reap()  # whoever asks may have seen the last child end before we were told
+        if self._children:
+            self._refuse(connection, request_id, "it has children")
+            return
+        self._quitting = True
+        self._say(connection, {"id": request_id, "quitting": True})
+
+    def _refuse(self, connection: _Connection, request_id: Any, error: str) -> None:
+        self._say(connection, {"id": request_id, "error": error, "errno": None, "path": None})
 
     def _fork(self, connection: _Connection, request_id: Any, fork: Fork) -> Optional[_Born]:
         told, tell = os.pipe()
