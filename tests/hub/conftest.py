@@ -57,6 +57,10 @@ class Pair:
         headers = {"Authorization": f"token {token}"}
         return httpx.request(method, self.hub.gateway + path, headers=headers, timeout=30, **options)
 
+    def is_routed(self) -> bool:
+        """Whether the hub's proxy leads to the server; before, the hub answers itself."""
+        return httpx.get(f"{self.hub.gateway}/api/version", timeout=30).headers["content-type"] == "application/json"
+
     def ended(self, name: str, user: str = "ada") -> str:
         """The code of the reason, once this user's cluster has ended."""
         token = self.hub.token(user)
@@ -115,7 +119,9 @@ def running_pair(
         (directory / part).mkdir(exist_ok=True)
     hub = LiveHub(python, directory / "hub", config, base_url=base_url)
     with hub, server_for(hub, directory / "server", settings, **of_hub) as server:
-        yield Pair(hub, server)
+        pair = Pair(hub, server)
+        until(pair.is_routed, "the hub's proxy has a route to the server")
+        yield pair
 
 
 @pytest.fixture(scope="session")

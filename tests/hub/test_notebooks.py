@@ -8,13 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from ..live import KILLED
 from .conftest import Pair
 from .notebook import Notebook
 
 pytestmark = pytest.mark.real
 
-# A pod that is killed runs no exit handlers: nothing but the hub tells of its end.
-KILLED = "import atexit; atexit._clear()\n"
 OURS = """
 from dask_sluice import Gateway
 gateway = Gateway()

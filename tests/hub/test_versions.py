@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ..live import KILLED
 from .conftest import CONFIG, hub_environment, running_pair
 from .notebook import Notebook
 
@@ -27,13 +28,7 @@ def test_jupyterhub_2_lets_its_users_in_and_its_notebooks_get_clusters(tmp_path:
         old.hub.start_server("ada")
         name = (
             Notebook(old.hub, "ada")
-            .run(
-                "from dask_sluice import Gateway\n"
-                "import atexit\n"
-                "cluster = Gateway().new_cluster()\n"
-                "atexit._clear()\n"
-                "print(cluster.name)"
-            )
+            .run(f"from dask_sluice import Gateway\ncluster = Gateway().new_cluster()\n{KILLED}print(cluster.name)")
             .strip()
         )
         plan = old.ask(old.hub.token("ada"), "/api/v2/clusters?dry_run=true", "POST", json={}).json()
@@ -59,7 +54,7 @@ def test_with_every_jupyterhub_since_3_both_clients_compute_and_since_4_clusters
             notebook.run(f"from {client} import Gateway\ncluster = Gateway().new_cluster()\ncluster.scale(1)")
             notebook.run("client = cluster.get_client()")
             assert notebook.run("print(client.submit(sum, [1, 2, 3]).result())").strip() == "6"
-            clusters.append(notebook.run("import atexit; atexit._clear(); kept = client; print(cluster.name)").strip())
+            clusters.append(notebook.run(f"{KILLED}kept = client; print(cluster.name)").strip())
             notebook.run(f"{client}_holds = cluster, client")  # for what is forgotten ends
         pair.hub.stop_server("ada")
         if names_server:

@@ -29,8 +29,6 @@ from .images import Images
 PAGE = ROOT / "docs" / "jupyterhub.md"
 STEPS = (ROOT / "demo" / "steps.py").read_text().partition('\nif __name__ == "__main__":')[0]
 """What the seed notebook does; then `main("dask_sluice")`, or `main("dask_gateway")`."""
-# A pod that is killed runs no exit handlers: nothing but the hub tells of its end.
-KILLED = "import atexit; atexit._clear()\n"
 CLUSTER = """
 from {client} import Gateway
 gateway = Gateway()

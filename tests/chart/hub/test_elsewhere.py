@@ -19,8 +19,9 @@ from cryptography.x509.oid import NameOID
 
 from ...kubernetes.kube import Kube
 from ...kubernetes.site import merged
+from ...live import KILLED
 from ..release import RESTRICTED
-from .hub import CLUSTER, KILLED, SLUICE, STEPS, HubRelease, sluice_beside
+from .hub import CLUSTER, SLUICE, STEPS, HubRelease, sluice_beside
 from .images import Images
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import pytest
 
 from ...kubernetes.kube import until
-from .hub import CLUSTER, KILLED, SLUICE, STEPS, HubRelease, Person
+from ...live import KILLED
+from .hub import CLUSTER, SLUICE, STEPS, HubRelease, Person
 
 pytestmark = pytest.mark.real
 CONNECTED = """
