@@ -30,6 +30,8 @@ log = logging.getLogger("sluice.agent")
 
 EVENT_OP = "sluice_worker_event"
 """What a worker's Nanny calls on the scheduler to have something told to the server."""
+LEAVE_OP = "sluice_worker_leaves"
+"""What it calls when its machine asks it to end."""
 DEBOUNCE_S = 0.02
 """A hundred workers that connect at once make a few reports, not a hundred."""
 BUSY_REPORT_S = 3.0
@@ -76,6 +78,7 @@ class SchedulerAgent:
     def start(self) -> None:
         """Begin to dial, watch and tell. The scheduler listens already."""
         self._scheduler.handlers[EVENT_OP] = self._on_worker_event
+        self._scheduler.handlers[LEAVE_OP] = self._on_worker_leaves
         self._scheduler.add_plugin(_Changes(self._changed), name=_Changes.name)
         for job in (self._link.run(), self._report_for_ever(), self._watch_for_ever()):
             self.in_background(job)
@@ -170,6 +173,17 @@ class SchedulerAgent:
         if not self._link.send(event):
             self._events.append(event)
         return "OK"
+
+    async def _on_worker_leaves(self, comm: Any = None, name: str = "") -> bool:
+        """A worker's machine is taken away: whether it is worth its while to wait until others hold what it holds.
+
+        Where the whole cluster ends, all workers are asked to end at once, and nothing is to be moved.
+        """
+        if self.stop_asked.is_set() or not self._choose({name}, 0):
+            return False
+        if name not in self._retiring:
+            self.in_background(self._retire({name}, 0))
+        return True
 
     # -- obeying
 

@@ -139,7 +139,8 @@ class PodSettings(Section):
     """What starts our command: `image`, the image's own entry point, as conda images need it; or a command of the
     site's, such as `[/opt/run-in, "{options.environment}"]` in a profile; empty: nothing."""
     stop_grace_s: int = Field(30, ge=1)
-    """Seconds that the pod's processes have to end before they are killed."""
+    """Seconds that the pod's processes have to end before they are killed. A worker whose node is drained or taken back
+    hands over what it holds in all but the last five of them."""
     pod: Annotated[Object, _part_of("PodSpec")] = {}
     """Anything else of the pod's `spec`, as Kubernetes writes it, laid over what the keys above come to."""
     container: Annotated[Object, _part_of("Container")] = {}
