@@ -87,6 +87,8 @@ class HelmRelease:
         self.values: dict[str, Any] = {}
         self.files: dict[str, Path] = {}
         """Values that are the text of a file, as `--set-file` has them."""
+        self.kubeconfig = kube.kubeconfig
+        """Of whoever runs helm."""
 
     def install(self) -> None:
         """Install or upgrade; return once everything is ready."""
@@ -100,6 +102,10 @@ class HelmRelease:
         """What `helm test` prints."""
         return self._helm("test", self.name, "--logs", "--timeout", f"{INSTALL_S}s")
 
+    def rollback(self) -> None:
+        """Back to what was installed before; return once everything is ready."""
+        self._helm("rollback", self.name, "--wait", "--timeout", f"{INSTALL_S}s")
+
     def uninstall(self) -> None:
         self._helm("uninstall", self.name, "--wait", "--timeout", f"{INSTALL_S}s")
 
@@ -107,7 +113,7 @@ class HelmRelease:
         return [str(self.chart), "-f", "-", *(f"--set-file={key}={path}" for key, path in self.files.items())]
 
     def _helm(self, *arguments: str, fails: bool = False) -> str:
-        command = [helm(), *arguments, "-n", self.namespace, "--kubeconfig", str(self.kube.kubeconfig)]
+        command = [helm(), *arguments, "-n", self.namespace, "--kubeconfig", str(self.kubeconfig)]
         given = yaml.safe_dump(self.values) if "-f" in arguments else ""
         done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=INSTALL_S + 60)
         assert (done.returncode != 0) is fails, done.stdout + done.stderr + self.story()
