@@ -15,6 +15,7 @@ import pytest
 
 from dask_sluice.server.backends.kubernetes.access import from_service_account
 
+from ..kubernetes.faults import objects
 from ..kubernetes.kube import Kube, until
 from ..kubernetes.site import kubeconfig
 from .helm import CHART, NAME, rendered
@@ -126,7 +127,7 @@ def test_an_administrator_of_one_namespace_installs_upgrades_and_uninstalls_it_b
     release, namespace = administrated, administrated.namespace
     kube.apply(namespace, *SOMEBODY_ELSES)
     until(lambda: "status" in kube.items(namespace, "deployments")[0], "Kubernetes has seen them")
-    before, objects = as_they_are(kube, namespace), kube.objects(namespace)
+    before, there = as_they_are(kube, namespace), objects(kube, namespace)
     release.install()
     assert "everything works" in release.test()
 
@@ -145,4 +146,4 @@ def test_an_administrator_of_one_namespace_installs_upgrades_and_uninstalls_it_b
     assert as_they_are(kube, namespace) == before
     release.uninstall()
     assert as_they_are(kube, namespace) == before
-    until(lambda: kube.objects(namespace) == objects, "all that was ours is gone")
+    until(lambda: objects(kube, namespace) == there, "all that was ours is gone")

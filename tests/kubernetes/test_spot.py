@@ -33,6 +33,7 @@ def test_workers_run_where_all_nodes_are_spot_nodes_and_a_scheduler_waits_for_an
             user.stop(name)
 
 
+@pytest.mark.filterwarnings("ignore:cluster .* 1 worker not started yet")  # that is what is looked for
 def test_where_there_is_no_spot_node_workers_that_prefer_one_run_and_those_that_require_one_wait(
     kube: Kube, namespace: str, tmp_path: Path
 ) -> None:

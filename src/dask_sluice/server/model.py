@@ -222,6 +222,8 @@ class SchedulerRecord:
     dashboard_port: int | None = None
     linked_at: float | None = None
     """Since when its agent is linked; None while it is not."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Of python, dask and distributed, as its agent says."""
 
 
 @dataclass(frozen=True)
@@ -295,10 +297,11 @@ class AgentReport:
 
 @dataclass(frozen=True)
 class AgentHello:
-    """Where a scheduler listens, as its agent says. Ports only: the host is what the backend observed."""
+    """Where a scheduler listens and what it runs, as its agent says. The host is what the backend observed."""
 
     scheduler_port: int
     dashboard_port: int | None
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

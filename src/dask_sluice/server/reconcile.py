@@ -94,6 +94,7 @@ def _see_link(draft: Draft) -> None:
                 linked_at=scheduler.linked_at or draft.now,
                 port=hello.scheduler_port,
                 dashboard_port=hello.dashboard_port,
+                versions=hello.versions,
             )
             if scheduler.linked_at is None and draft.record.state is ClusterState.RUNNING:
                 draft.tell("scheduler", "scheduler", Reason(ReasonCode.SCHEDULER_LINK_BACK))
