@@ -198,6 +198,13 @@ class Release(HelmRelease):
         """Return once all pods of a component are."""
         self.kube.run("-n", self.namespace, "rollout", "status", f"deployment/{NAME}-{component}", "--timeout=90s")
 
+    def kill_one(self, component: str) -> None:
+        """One pod of a component, without a word to it; return when as many as before are ready."""
+        first, *_ = self.pods(component)
+        self.kube.run("-n", self.namespace, "delete", "pod", first, "--force", "--grace-period=0", "--wait=false")
+        until(lambda: first not in self.pods(component), f"{first} is gone")
+        self.is_ready(component)
+
     def kill(self, component: str) -> None:
         """All pods of a component at once, without a word to them."""
         names = self.pods(component)

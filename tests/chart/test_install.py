@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from distributed import Client
 
 from dask_sluice import Gateway
 
@@ -99,7 +100,7 @@ async def test_with_an_sqlite_file_on_a_claim_clusters_outlive_the_only_server(r
 
 
 @pytest.mark.slow
-async def test_several_servers_are_upgraded_while_users_compute_and_nothing_is_cut(
+async def test_several_servers_are_upgraded_and_rolled_back_while_users_compute_and_nothing_is_cut(
     release: Release, database: str
 ) -> None:
     release.values["config"]["database"] = {"url": database}
@@ -109,6 +110,7 @@ async def test_several_servers_are_upgraded_while_users_compute_and_nothing_is_c
         connection = client.scheduler_comm
         kept = await client.scatter([1, 2, 3])
         before = {component: set(release.pods(component)) for component in ("server", "proxy")}
+        pods = set(release.pods_of_clusters())
         # A setting of both: servers and proxies are all made anew.
         release.values["config"]["log"] = {"level": "debug"}
         async with asking(release.address):
@@ -118,6 +120,15 @@ async def test_several_servers_are_upgraded_while_users_compute_and_nothing_is_c
             assert not names & set(release.pods(component)), f"the upgrade replaced every {component}"
         assert client.scheduler_comm is connection, "the old proxy carries it on"
         assert await client.submit(sum, [3, 4]) == 7
+        await client.publish_dataset(kept=kept)
+        async with asking(release.address):
+            await asyncio.to_thread(release.rollback)
+        assert set(release.pods_of_clusters()) == pods, "and back again"
+        async with Gateway(release.address, asynchronous=True) as gateway:
+            listed: Any = gateway.list_clusters()
+            (cluster,) = await listed
+            async with await gateway.connect(cluster.name) as same, Client(same, asynchronous=True) as again:
+                assert await again.gather(await again.get_dataset("kept")) == [1, 2, 3]
 
 
 async def test_settings_that_would_not_start_a_server_end_none(release: Release) -> None:
