@@ -9,7 +9,7 @@ import httpx
 import websockets
 from websockets.sync.client import connect
 
-from .live import until
+from .live import PATIENCE_S, until
 
 PAGE = {"Accept": "text/html,application/xhtml+xml"}
 
@@ -55,6 +55,12 @@ def _live(browser: httpx.Client, page: httpx.Response, verify: ssl.SSLContext | 
     sandboxed = websockets.Origin("null") if "/~" in page.url.path else None
     protocols = [websockets.Subprotocol("bokeh"), websockets.Subprotocol(token[1])]
     with connect(
-        address, subprotocols=protocols, origin=sandboxed, additional_headers=headers, ssl=verify, proxy=None
+        address,
+        subprotocols=protocols,
+        origin=sandboxed,
+        additional_headers=headers,
+        ssl=verify,
+        proxy=None,
+        open_timeout=PATIENCE_S,
     ) as opened:
-        assert "ACK" in str(opened.recv(20))
+        assert "ACK" in str(opened.recv(PATIENCE_S))

@@ -101,7 +101,7 @@ async def test_replicas_killed_again_and_again_cost_no_cluster_no_call_and_nothi
             await client.publish_dataset(kept=await client.scatter([number]))
         before = set(doubled.pods_of_clusters())
         for _ in range(ROUNDS):
-            under_way = [client.map(_slowly, range(20), pure=False) for client in clients]
+            under_way = [client.map(_slow(), range(20), pure=False) for client in clients]
             await asyncio.to_thread(doubled.kill_one, "server")
             assert [sum(await client.gather(each)) for client, each in zip(clients, under_way, strict=True)] == [
                 sum(range(20))
@@ -139,11 +139,16 @@ async def calling(address: str) -> AsyncIterator[list[int]]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-def _slowly(number: int) -> int:
-    import time
+def _slow() -> Callable[[int], int]:
+    """A function that takes its time; made here, since workers have none of our modules."""
 
-    time.sleep(0.3)
-    return number
+    def slowly(number: int) -> int:
+        import time
+
+        time.sleep(0.3)
+        return number
+
+    return slowly
 
 
 @pytest.mark.parametrize("component", ["server", "proxy"])

@@ -182,7 +182,7 @@ class SchedulerAgent:
         if self.stop_asked.is_set() or not self._choose({name}, 0):
             return False
         if name not in self._retiring:
-            self.in_background(self._retire({name}, 0))
+            self.in_background(self._retire({name}, 0, by_the_server=False))
         return True
 
     # -- obeying
@@ -220,10 +220,11 @@ class SchedulerAgent:
         names = {str(name) for name in message.get("names", ())}
         self.in_background(self._retire(names, int(message.get("count", 0))))
 
-    async def _retire(self, names: set[str], count: int) -> None:
+    async def _retire(self, names: set[str], count: int, *, by_the_server: bool = True) -> None:
         """Move data away from these workers and close them; from `count` more of our own choice too.
-
         A worker whose data has nowhere to go yet is tried again, until the server has it ended.
+
+        by_the_server   false: the server is not told that they were retired, since its backend knows what took them
         """
         chosen, pause_s = self._choose(names, count), RETIRE_AGAIN_S
         going = set(chosen.values())
@@ -231,7 +232,8 @@ class SchedulerAgent:
         while chosen:
             left = await self._retire_once(chosen)
             gone = {name for address, name in chosen.items() if address not in left}
-            self._retired.extend(gone)
+            if by_the_server:
+                self._retired.extend(gone)
             self._retiring -= gone
             going -= gone
             self._changed.set()
