@@ -181,11 +181,14 @@ class Release(HelmRelease):
         """kill -9 of the main process of each pod, by the node, which here is this machine; the pods stay."""
         before = self._restarts(component)
         for pod in self.kube.items(self.namespace, "pods", f"app.kubernetes.io/component={component}"):
-            for status in pod["status"]["containerStatuses"]:
-                task = status["containerID"].removeprefix("containerd://")
-                ctr(self.kube, "tasks", "kill", "--signal", "SIGKILL", task)
+            self._kill_processes_of(pod)
         until(lambda: all(now > before[pod] for pod, now in self._restarts(component).items()), "they start again")
         self.is_ready(component)
+
+    def _kill_processes_of(self, pod: dict[str, Any]) -> None:
+        for status in pod["status"]["containerStatuses"]:
+            task = status["containerID"].removeprefix("containerd://")
+            ctr(self.kube, "tasks", "kill", "--signal", "SIGKILL", task)
 
     def _restarts(self, component: str) -> dict[str, int]:
         found = self.kube.items(self.namespace, "pods", f"app.kubernetes.io/component={component}")
@@ -199,8 +202,10 @@ class Release(HelmRelease):
         self.kube.run("-n", self.namespace, "rollout", "status", f"deployment/{NAME}-{component}", "--timeout=90s")
 
     def kill_one(self, component: str) -> None:
-        """One pod of a component, without a word to it; return when as many as before are ready."""
+        """One pod of a component, its process first, without a word to it; return when as many as before are ready."""
         first, *_ = self.pods(component)
+        pods = self.kube.items(self.namespace, "pods", f"app.kubernetes.io/component={component}")
+        self._kill_processes_of(next(pod for pod in pods if pod["metadata"]["name"] == first))
         self.kube.run("-n", self.namespace, "delete", "pod", first, "--force", "--grace-period=0", "--wait=false")
         until(lambda: first not in self.pods(component), f"{first} is gone")
         self.is_ready(component)

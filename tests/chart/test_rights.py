@@ -141,7 +141,7 @@ def test_an_administrator_of_one_namespace_installs_upgrades_and_uninstalls_it_b
     for elsewhere in ("default", "kube-system"):
         assert rights(kube, namespace, f"{NAME}-server", elsewhere) == {}
 
-    release.values["config"]["log"] = {"level": "debug"}
+    release.values["config"]["limits"] = {"cluster": {"workers": 2}}
     release.install()
     assert as_they_are(kube, namespace) == before
     release.uninstall()

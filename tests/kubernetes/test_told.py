@@ -17,7 +17,8 @@ from dask_sluice import Gateway
 
 from . import site
 from .harness import PLAYER_IMAGE
-from .kube import Kube, until
+from .kube import IMAGE, Kube, until
+from .test_reasons import registry
 from .user import TOLD_WITHIN_S, User
 
 pytestmark = pytest.mark.filterwarnings("ignore:Mismatched versions found")
@@ -59,6 +60,19 @@ def test_an_image_that_cannot_be_had_is_told_and_fails_the_cluster_by_its_own_re
         assert user.view(name)["reason"]["code"] == "image_pull_failed"
         assert user.old_status(name) == "FAILED"
         assert "image_pull_failed" in user.codes(name)
+
+
+def test_what_is_wrong_with_an_image_is_told_with_its_name(user_of: Site) -> None:
+    option = {"image": {"type": "string", "default": IMAGE, "sets": {"image": "{options.image}"}}}
+    with registry(404) as public, registry(401) as private, user_of(options=option) as user:
+        wrong = {
+            f"{public}/team/image:1": "image_not_found",
+            f"{private}/team/image:1": "image_denied",
+            PLAYER_IMAGE: "scheduler_start_failed",
+        }
+        names = [user.create(image=image) for image in wrong]
+        for name, (image, code) in zip(names, wrong.items(), strict=True):
+            assert image in user.told(name, code)["reason"]["sentence"]
 
 
 def test_waiting_for_a_node_is_told_and_is_no_failure(user_of: Site) -> None:
