@@ -8,6 +8,7 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ import httpx
 import pytest
 from distributed import Client
 
-from dask_sluice import Gateway
+from dask_sluice import BasicAuth, Gateway
 
 from ..conftest import not_here
-from ..kubernetes.kube import Kube
+from ..kubernetes.kube import Kube, until
+from ..kubernetes.site import merged
 from .release import Release, computing
 
 # Packages of the image of clusters differ in their last digit from those of the tests.
@@ -129,6 +131,51 @@ async def test_several_servers_are_upgraded_and_rolled_back_while_users_compute_
             (cluster,) = await listed
             async with await gateway.connect(cluster.name) as same, Client(same, asynchronous=True) as again:
                 assert await again.gather(await again.get_dataset("kept")) == [1, 2, 3]
+
+
+@pytest.fixture
+def namespaces_of_users(kube: Kube, release: Release) -> Iterator[dict[str, str]]:
+    """By user; each enforces Pod Security `restricted`."""
+    theirs = {user: f"{release.namespace}-{user}" for user in ("ada", "grace")}
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    for name in theirs.values():
+        metadata = {"name": name, "labels": labels}
+        kube.apply(name, {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    yield theirs
+    for name in theirs.values():
+        kube.run("delete", "namespace", name, "--wait=false")
+
+
+@pytest.mark.slow
+async def test_each_user_computes_in_a_namespace_of_their_own(
+    release: Release, namespaces_of_users: dict[str, str]
+) -> None:
+    password = "of them both"
+    own = {
+        "authenticator": {"kind": "basic", "basic": {"password": password}},
+        "backend": {"kubernetes": {"namespace": f"{release.namespace}-{{user.escaped}}"}},
+    }
+    release.values["config"] = merged(release.values["config"], own)
+    release.values["rbac"] = {"namespaces": list(namespaces_of_users.values())}
+    release.install()
+    address = release.address.partition("/?")[0]
+    for user, namespace in namespaces_of_users.items():
+        auth = BasicAuth(user, password)
+        async with Gateway(address, auth=auth, asynchronous=True) as gateway, await gateway.new_cluster() as cluster:
+            await cluster.scale(1)
+            async with Client(cluster, asynchronous=True, set_as_default=False) as client:
+                assert await client.submit(sum, [1, 2]) == 3
+            its = f"gateway.dask.org/cluster={cluster.name}"
+            found = {name: len(release.kube.items(name, "pods", its)) for name in namespaces_of_users.values()}
+            assert found == {name: 2 if name == namespace else 0 for name in found}
+    for namespace in namespaces_of_users.values():
+        until(partial(gone, release.kube, namespace), "they are gone")
+    assert release.pods_of_clusters() == []
+
+
+def gone(kube: Kube, namespace: str) -> bool:
+    """Whether no pod is there."""
+    return not kube.items(namespace, "pods")
 
 
 async def test_settings_that_would_not_start_a_server_end_none(release: Release) -> None:

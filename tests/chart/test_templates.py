@@ -267,6 +267,8 @@ def test_clusters_in_namespaces_of_users_need_them_named_or_a_cluster_role() -> 
     backend = {"backend": {"kubernetes": {"namespace": "dask-{user.escaped}"}}}
     named = rendered({"config": backend, "rbac": {"namespaces": ["dask-ada", "dask-bob"]}})
     assert [each["metadata"]["namespace"] for each in every(named, "Role")] == ["dask-ada", "dask-bob"]
+    given = yaml.safe_load(server_config(named))["backend"]["kubernetes"]
+    assert given["namespaces"] == ["dask-ada", "dask-bob"], "the server looks where it may, and nowhere else"
     wide = rendered({"config": backend, "rbac": {"clusterWide": True}})
     assert one(wide, "ClusterRole")["metadata"]["name"] == f"dask-{NAME}-server"
     assert not every(wide, "Role")
