@@ -321,6 +321,8 @@ class Observation:
     """Since when there is no link, as this server knows; None while there is one."""
     awake_since: float | None = None
     """Since when the server has been running without a pause."""
+    silence: Reason | None = None
+    """Why the backend does not say how its jobs are; None while it does."""
 
     @property
     def linked(self) -> bool:
