@@ -8,12 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from dask_sluice.agent.worker import CLOSE_WITHIN_S
 from dask_sluice.wire.processes import process_stat
 
-from .harness import Agents
+from .harness import Agents, agents
 
 MEBIBYTE = 2**20
 
@@ -152,15 +150,24 @@ async def test_given_notice_together_none_waits_for_what_nobody_could_take(clust
             assert await cluster.end_of(name) == -signal.SIGTERM
 
 
-@pytest.mark.parametrize("keeps_it", ["a long task", "a scheduler that does not answer"])
-async def test_given_notice_it_waits_no_longer_than_it_may(cluster: Agents, keeps_it: str) -> None:
+async def test_given_notice_it_waits_no_longer_than_it_may_for_a_long_task(cluster: Agents) -> None:
+    await ends_in_time(cluster, held=False)
+
+
+async def test_given_notice_it_waits_no_longer_than_it_may_for_a_scheduler_that_does_not_answer(tmp_path: Path) -> None:
+    async with agents(tmp_path) as cluster:
+        await ends_in_time(cluster, held=True)
+
+
+async def ends_in_time(cluster: Agents, *, held: bool) -> None:
+    """A worker with a long task, asked to end. `held`: its scheduler answers nobody."""
     await cluster.start_scheduler()
     await cluster.start_workers("worker-1", "worker-2", leave_s=2)
     await cluster.until_ready("worker-1")
     async with cluster.client() as user:
         await user.do("start_many_sleeps", 2, 300)
         await cluster.server.hear("report", lambda message: [w["processing"] for w in message["workers"]] == [1, 1])
-        if keeps_it != "a long task":
+        if held:
             cluster.processes["scheduler"].send_signal(signal.SIGSTOP)
         began = time.monotonic()
         cluster.processes["worker-1"].terminate()
