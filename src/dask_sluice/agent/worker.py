@@ -112,17 +112,24 @@ def _why_it_did_not_start(nanny: WatchedNanny, error: Exception) -> str:
 async def _leave(nanny: WatchedNanny) -> None:
     """Where a machine that is taken away gives notice by a signal: have others take what this worker holds."""
     leave_s = nanny.launch.get("leave_s", 0.0)
-    if not leave_s or nanny.worker_address is None:
+    if not leave_s or nanny.let_go or nanny.worker_address is None:
         return
     began = time.monotonic()
+    ask = asyncio.ensure_future(getattr(nanny.scheduler, LEAVE_OP)(name=nanny.launch["name"]))
+    gone = asyncio.ensure_future(nanny.finished())
     try:
-        ask = getattr(nanny.scheduler, LEAVE_OP)(name=nanny.launch["name"])
-        if not await asyncio.wait_for(ask, min(ANSWER_WITHIN_S, leave_s)):
-            return
-        await asyncio.wait_for(nanny.finished(), max(0.0, leave_s - (time.monotonic() - began)))
-        log.info("what this worker held was moved in %.1f s", time.monotonic() - began)
-    except (OSError, asyncio.TimeoutError) as error:
-        log.warning("what this worker held was not all moved: %s", last_words.in_words(error))
+        # A scheduler that ends itself does not answer, but has its workers end.
+        await asyncio.wait([ask, gone], timeout=min(ANSWER_WITHIN_S, leave_s), return_when=asyncio.FIRST_COMPLETED)
+        if ask.done() and ask.result():
+            await asyncio.wait([gone], timeout=max(0.0, leave_s - (time.monotonic() - began)))
+            how = "has been moved" if gone.done() else "could not all be moved"
+            log.info("what this worker held %s in %.1f s", how, time.monotonic() - began)
+    except Exception as error:  # noqa: BLE001  whatever distributed makes of it: it ends either way
+        log.warning("the scheduler could not be asked to take what this worker holds: %s", last_words.in_words(error))
+    finally:
+        for task in (ask, gone):
+            task.cancel()
+        await asyncio.wait([ask, gone], timeout=CLOSE_WITHIN_S)
 
 
 async def _close(nanny: WatchedNanny) -> None:
