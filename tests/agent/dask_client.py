@@ -33,6 +33,12 @@ def hold(client: Any, count: int) -> None:
     wait(HELD["results"])
 
 
+def hold_scattered(client: Any, count: int) -> None:
+    """Have every worker keep something that nobody could compute again."""
+    workers = list(client.scheduler_info()["workers"])
+    HELD["results"] = [client.scatter(number + 1, workers=[workers[number % len(workers)]]) for number in range(count)]
+
+
 def hold_bytes(client: Any, size: int) -> None:
     """Keep so much on one worker, until its scheduler has heard of it."""
     HELD["results"] = [client.submit(lambda: b"x" * size, pure=False)]

@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from dask_sluice.agent.worker import CLOSE_WITHIN_S
 from dask_sluice.wire.processes import process_stat
 
-from .harness import Agents
+from .harness import Agents, agents
 
 MEBIBYTE = 2**20
 
@@ -119,6 +120,60 @@ async def test_a_signal_ends_it_quickly_even_while_it_works(cluster: Agents) -> 
         await cluster.until_nothing_lives("worker-1")
         assert time.monotonic() - began < 10
     assert not (cluster.directory / "worker-1.why").exists()
+
+
+async def test_given_notice_by_a_signal_it_hands_over_what_nobody_could_compute_again(cluster: Agents) -> None:
+    await cluster.start_scheduler()
+    await cluster.start_workers("worker-1", "worker-2", leave_s=60)
+    await cluster.until_ready("worker-1")
+    async with cluster.client() as user:
+        await user.do("hold_scattered", 100)
+        cluster.processes["worker-1"].terminate()
+        assert await cluster.end_of("worker-1") == -signal.SIGTERM
+        assert await user.do("held") == 5050
+    assert cluster.processes["worker-2"].poll() is None
+    assert not any(message["op"] == "event" or message.get("retired") for message in cluster.server.heard), (
+        "what took it, the backend knows"
+    )
+
+
+async def test_given_notice_together_none_waits_for_what_nobody_could_take(cluster: Agents) -> None:
+    await cluster.start_scheduler()
+    await cluster.start_workers("worker-1", "worker-2", leave_s=600)
+    async with cluster.client() as user:
+        await user.do("hold_scattered", 10)
+        for name in ("worker-1", "worker-2"):
+            await cluster.until_ready(name)
+        for name in ("worker-1", "worker-2"):
+            cluster.processes[name].terminate()
+        for name in ("worker-1", "worker-2"):
+            assert await cluster.end_of(name) == -signal.SIGTERM
+
+
+async def test_given_notice_it_waits_no_longer_than_it_may_for_a_long_task(cluster: Agents) -> None:
+    await ends_in_time(cluster, held=False)
+
+
+async def test_given_notice_it_waits_no_longer_than_it_may_for_a_scheduler_that_does_not_answer(tmp_path: Path) -> None:
+    async with agents(tmp_path) as cluster:
+        await ends_in_time(cluster, held=True)
+
+
+async def ends_in_time(cluster: Agents, *, held: bool) -> None:
+    """A worker with a long task, asked to end. `held`: its scheduler answers nobody."""
+    await cluster.start_scheduler()
+    await cluster.start_workers("worker-1", "worker-2", leave_s=2)
+    await cluster.until_ready("worker-1")
+    async with cluster.client() as user:
+        await user.do("start_many_sleeps", 2, 300)
+        await cluster.server.hear("report", lambda message: [w["processing"] for w in message["workers"]] == [1, 1])
+        if held:
+            cluster.processes["scheduler"].send_signal(signal.SIGSTOP)
+        began = time.monotonic()
+        cluster.processes["worker-1"].terminate()
+        assert await cluster.end_of("worker-1") == -signal.SIGTERM
+        assert time.monotonic() - began < 2 + CLOSE_WITHIN_S + 5
+    await cluster.until_nothing_lives("worker-1")
 
 
 async def test_it_ends_by_itself_soon_after_its_scheduler(cluster: Agents) -> None:

@@ -87,6 +87,8 @@ class HelmRelease:
         self.values: dict[str, Any] = {}
         self.files: dict[str, Path] = {}
         """Values that are the text of a file, as `--set-file` has them."""
+        self.kubeconfig = kube.kubeconfig
+        """Of whoever runs helm."""
 
     def install(self) -> None:
         """Install or upgrade; return once everything is ready."""
@@ -100,6 +102,10 @@ class HelmRelease:
         """What `helm test` prints."""
         return self._helm("test", self.name, "--logs", "--timeout", f"{INSTALL_S}s")
 
+    def rollback(self) -> None:
+        """Back to what was installed before; return once everything is ready."""
+        self._helm("rollback", self.name, "--wait", "--timeout", f"{INSTALL_S}s")
+
     def uninstall(self) -> None:
         self._helm("uninstall", self.name, "--wait", "--timeout", f"{INSTALL_S}s")
 
@@ -107,7 +113,7 @@ class HelmRelease:
         return [str(self.chart), "-f", "-", *(f"--set-file={key}={path}" for key, path in self.files.items())]
 
     def _helm(self, *arguments: str, fails: bool = False) -> str:
-        command = [helm(), *arguments, "-n", self.namespace, "--kubeconfig", str(self.kube.kubeconfig)]
+        command = [helm(), *arguments, "-n", self.namespace, "--kubeconfig", str(self.kubeconfig)]
         given = yaml.safe_dump(self.values) if "-f" in arguments else ""
         done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=INSTALL_S + 60)
         assert (done.returncode != 0) is fails, done.stdout + done.stderr + self.story()
@@ -175,11 +181,14 @@ class Release(HelmRelease):
         """kill -9 of the main process of each pod, by the node, which here is this machine; the pods stay."""
         before = self._restarts(component)
         for pod in self.kube.items(self.namespace, "pods", f"app.kubernetes.io/component={component}"):
-            for status in pod["status"]["containerStatuses"]:
-                task = status["containerID"].removeprefix("containerd://")
-                ctr(self.kube, "tasks", "kill", "--signal", "SIGKILL", task)
+            self._kill_processes_of(pod)
         until(lambda: all(now > before[pod] for pod, now in self._restarts(component).items()), "they start again")
         self.is_ready(component)
+
+    def _kill_processes_of(self, pod: dict[str, Any]) -> None:
+        for status in pod["status"]["containerStatuses"]:
+            task = status["containerID"].removeprefix("containerd://")
+            ctr(self.kube, "tasks", "kill", "--signal", "SIGKILL", task)
 
     def _restarts(self, component: str) -> dict[str, int]:
         found = self.kube.items(self.namespace, "pods", f"app.kubernetes.io/component={component}")
@@ -191,6 +200,15 @@ class Release(HelmRelease):
     def is_ready(self, component: str) -> None:
         """Return once all pods of a component are."""
         self.kube.run("-n", self.namespace, "rollout", "status", f"deployment/{NAME}-{component}", "--timeout=90s")
+
+    def kill_one(self, component: str) -> None:
+        """One pod of a component, its process first, without a word to it; return when as many as before are ready."""
+        first, *_ = self.pods(component)
+        pods = self.kube.items(self.namespace, "pods", f"app.kubernetes.io/component={component}")
+        self._kill_processes_of(next(pod for pod in pods if pod["metadata"]["name"] == first))
+        self.kube.run("-n", self.namespace, "delete", "pod", first, "--force", "--grace-period=0", "--wait=false")
+        until(lambda: first not in self.pods(component), f"{first} is gone")
+        self.is_ready(component)
 
     def kill(self, component: str) -> None:
         """All pods of a component at once, without a word to them."""

@@ -6,7 +6,9 @@ What computes, computes on, at the price of a reconnect; what Kubernetes takes h
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -27,6 +29,8 @@ pytestmark = [
 ]
 OWN_LABEL = "sluice-test"
 """On all pods of the release, so that a drain leaves others alone that are on the node."""
+ROUNDS = int(os.environ.get("SLUICE_ROUNDS", "4"))
+CLIENTS = 4
 
 
 @pytest.fixture
@@ -83,6 +87,68 @@ async def test_servers_and_proxies_that_are_killed_cost_a_reconnect_at_most(
         await computes_again(client)
     await serves(doubled)
     until(lambda: not doubled.pods_of_clusters(), "the clusters' pods have gone")
+
+
+async def test_replicas_killed_again_and_again_cost_no_cluster_no_call_and_nothing_that_is_kept(
+    doubled: Release,
+) -> None:
+    """A server's end is noticed by nobody; a proxy's cuts connections, and a Dask client that is cut off forgets its
+    futures: what it has published stays.
+    """
+    async with AsyncExitStack() as stack, calling(doubled.address) as calls:
+        clients = [await stack.enter_async_context(computing(doubled.address)) for _ in range(CLIENTS)]
+        for number, client in enumerate(clients):
+            await client.publish_dataset(kept=await client.scatter([number]))
+        before = set(doubled.pods_of_clusters())
+        for _ in range(ROUNDS):
+            under_way = [client.map(_slow(), range(20), pure=False) for client in clients]
+            await asyncio.to_thread(doubled.kill_one, "server")
+            assert [sum(await client.gather(each)) for client, each in zip(clients, under_way, strict=True)] == [
+                sum(range(20))
+            ] * CLIENTS
+            await asyncio.to_thread(doubled.kill_one, "proxy")
+            for number, client in enumerate(clients):
+                await computes_again(client)
+                assert await client.gather(await client.get_dataset("kept")) == [number]
+        assert set(doubled.pods_of_clusters()) == before
+        assert len(calls) > ROUNDS
+        assert set(calls) == {CLIENTS}, "each call of the API was answered, and each answer had all clusters"
+    until(lambda: not doubled.pods_of_clusters(), "the clusters' pods have gone")
+
+
+@asynccontextmanager
+async def calling(address: str) -> AsyncIterator[list[int]]:
+    """Ask for all clusters, again and again: how many there were each time since the last was made."""
+    found: list[int] = []
+
+    async def call() -> None:
+        async with Gateway(address, asynchronous=True) as gateway:
+            listing: Any = gateway.list_clusters
+            while True:
+                count = len(await listing())
+                if count == CLIENTS or found:
+                    found.append(count)
+                await asyncio.sleep(0.05)
+
+    task = asyncio.create_task(call())
+    try:
+        yield found
+        assert not task.done(), task.exception()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _slow() -> Callable[[int], int]:
+    """A function that takes its time; made here, since workers have none of our modules."""
+
+    def slowly(number: int) -> int:
+        import time
+
+        time.sleep(0.3)
+        return number
+
+    return slowly
 
 
 @pytest.mark.parametrize("component", ["server", "proxy"])

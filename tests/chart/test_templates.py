@@ -118,6 +118,27 @@ def test_placement_stands_in_one_place_and_each_pod_may_have_its_own() -> None:
     assert proxy["tolerations"] == server["tolerations"] == [{"key": "core", "operator": "Exists"}]
 
 
+def test_the_same_keys_say_where_each_pod_runs_and_what_is_beside_it() -> None:
+    where = values_of("everything")["placement"]
+    beside = {
+        "labels": {"a": "b"},
+        "env": [{"name": "A", "value": "b"}],
+        "volumes": [{"name": "a", "emptyDir": {}}],
+        "volumeMounts": [{"name": "a", "mountPath": "/a"}],
+        "initContainers": [{"name": "first", "image": "a:1"}],
+        "containers": [{"name": "beside", "image": "a:1"}],
+    }
+    for component, container in (("server", "server"), ("proxy", "proxy"), ("check", "check"), ("tests", "doctor")):
+        found = rendered({component: {"placement": where, **beside}})
+        (pod,) = (each for each in pods(found) if each["containers"][0]["name"] == container)
+        spreads = {"topologySpreadConstraints"} if component in ("check", "tests") else set()  # one pod only
+        assert {key: pod[key] for key in where.keys() - spreads} == {key: where[key] for key in where.keys() - spreads}
+        assert [each["name"] for each in pod["initContainers"]] == ["first"]
+        assert pod["containers"][-1]["name"] == "beside"
+        assert pod["volumes"][-1]["name"] == pod["containers"][0]["volumeMounts"][-1]["name"] == "a"
+        assert pod["containers"][0]["env"][-1]["name"] == "A"
+
+
 def test_a_server_with_an_sqlite_file_is_replaced_and_several_are_rolled() -> None:
     alone, several = (
         one(rendered(values), "Deployment", f"{NAME}-server")["spec"]["strategy"] for values in (NOTHING, SITE)
@@ -246,6 +267,8 @@ def test_clusters_in_namespaces_of_users_need_them_named_or_a_cluster_role() -> 
     backend = {"backend": {"kubernetes": {"namespace": "dask-{user.escaped}"}}}
     named = rendered({"config": backend, "rbac": {"namespaces": ["dask-ada", "dask-bob"]}})
     assert [each["metadata"]["namespace"] for each in every(named, "Role")] == ["dask-ada", "dask-bob"]
+    given = yaml.safe_load(server_config(named))["backend"]["kubernetes"]
+    assert given["namespaces"] == ["dask-ada", "dask-bob"], "the server looks where it may, and nowhere else"
     wide = rendered({"config": backend, "rbac": {"clusterWide": True}})
     assert one(wide, "ClusterRole")["metadata"]["name"] == f"dask-{NAME}-server"
     assert not every(wide, "Role")

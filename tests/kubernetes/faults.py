@@ -130,6 +130,19 @@ def cordoned(kube: Kube) -> Iterator[str]:
 
 
 @contextmanager
+def spot_node(kube: Kube) -> Iterator[None]:
+    """All nodes are spot nodes, as GKE marks them."""
+    mark = "cloud.google.com/gke-spot"
+    kube.run("label", "nodes", "--all", "--overwrite", f"{mark}=true")
+    kube.run("taint", "nodes", "--all", "--overwrite", f"{mark}=true:NoSchedule")
+    try:
+        yield
+    finally:
+        kube.run("taint", "nodes", "--all", f"{mark}-", check=False)
+        kube.run("label", "nodes", "--all", f"{mark}-", check=False)
+
+
+@contextmanager
 def lost_node(kube: Kube) -> Iterator[None]:
     """The kubelet has ended, and Kubernetes gives its node up.
 

@@ -122,6 +122,28 @@ def test_workers_of_a_drained_node_are_told_as_evicted_and_made_anew_where_there
     computes_afterwards(server.url)
 
 
+@pytest.mark.filterwarnings("ignore:cluster .* 1 worker not started yet")  # no node takes it, which is told too
+def test_a_worker_of_a_drained_node_hands_over_what_nobody_could_compute_again(kube: Kube, serving: Serving) -> None:
+    """Drained is one of two, as if the others were on another node."""
+    with (
+        serving(pods={"stop_grace_s": 30}) as server,
+        User(server) as user,
+        Gateway(server.url) as gateway,
+        gateway.new_cluster() as cluster,
+        cluster.get_client() as client,
+    ):
+        cluster.scale(2)
+        client.wait_for_workers(2, timeout=SLOW_S)
+        addresses = list(client.scheduler_info()["workers"])
+        kept = [client.scatter(number, workers=[address]) for number, address in enumerate(addresses * 10)]
+        with pytest.warns(UserWarning, match="its node gave it up"), cordoned(kube) as node:
+            drain(kube, node, f"dask-sluice/job={cluster.name}-worker-1")
+            until(lambda: user.reasons(cluster.name)["worker-1"] == "evicted", "it is told")
+            assert sum(client.gather(kept)) == sum(range(20))
+        client.wait_for_workers(2, timeout=SLOW_S)
+        assert sum(client.gather(kept)) == sum(range(20))
+
+
 def test_a_cluster_whose_scheduler_is_drained_ends_as_evicted(kube: Kube, namespace: str, server: LiveServer) -> None:
     with User(server) as user:
         name = user.started_with(1)

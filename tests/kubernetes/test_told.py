@@ -17,7 +17,8 @@ from dask_sluice import Gateway
 
 from . import site
 from .harness import PLAYER_IMAGE
-from .kube import Kube, until
+from .kube import IMAGE, Kube, until
+from .test_reasons import registry
 from .user import TOLD_WITHIN_S, User
 
 pytestmark = pytest.mark.filterwarnings("ignore:Mismatched versions found")
@@ -61,6 +62,21 @@ def test_an_image_that_cannot_be_had_is_told_and_fails_the_cluster_by_its_own_re
         assert "image_pull_failed" in user.codes(name)
 
 
+def test_what_is_wrong_with_an_image_is_told_with_its_name(user_of: Site) -> None:
+    option = {"image": {"type": "string", "default": IMAGE, "sets": {"image": "{options.image}"}}}
+    with registry(404) as public, registry(401) as private, user_of(options=option) as user:
+        wrong = {
+            f"{public}/team/image:1": "image_not_found",
+            f"{private}/team/image:1": "image_denied",
+            PLAYER_IMAGE: "image_without_dask",
+        }
+        names = [user.create(image=image) for image in wrong]
+        for name, (image, code) in zip(names, wrong.items(), strict=True):
+            assert image in user.told(name, code)["reason"]["sentence"]
+        assert "No module named" in user.view(names[-1])["reason"]["sentence"]
+        until(lambda: user.view(names[-1])["state"] == "failed", "nothing else can come of it")
+
+
 def test_waiting_for_a_node_is_told_and_is_no_failure(user_of: Site) -> None:
     with user_of(**pods(node_selector={"disk": "fast"}), timeouts={"scheduler_start_s": 3}) as user:
         name = user.create()
@@ -83,15 +99,6 @@ def test_what_pod_security_refuses_fails_the_cluster_at_once(user_of: Site) -> N
         name = user.create()
         until(lambda: user.view(name)["state"] == "failed", "the cluster has failed", TOLD_WITHIN_S)
         assert user.view(name)["reason"]["code"] == "pod_security_refused"
-
-
-def test_an_image_without_dask_fails_the_cluster_with_what_is_missing(user_of: Site) -> None:
-    with user_of(**image(PLAYER_IMAGE)) as user:
-        name = user.create()
-        until(lambda: user.view(name)["state"] == "failed", "the cluster has failed")
-        reason = user.view(name)["reason"]
-        assert reason["code"] == "scheduler_start_failed"
-        assert "No module named" in reason["sentence"]
 
 
 def test_a_connected_client_is_warned_of_workers_that_wait_for_a_node(

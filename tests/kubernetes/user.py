@@ -29,8 +29,9 @@ class User:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
-    def create(self) -> str:
-        answer = self._http.post("/api/v2/clusters", json={}, headers={"Idempotency-Key": f"{time.time()}"})
+    def create(self, **options: Any) -> str:
+        body = {"options": options}
+        answer = self._http.post("/api/v2/clusters", json=body, headers={"Idempotency-Key": f"{time.time()}"})
         assert answer.is_success, answer.text
         return str(answer.json()["name"])
 

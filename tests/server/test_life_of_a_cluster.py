@@ -164,6 +164,23 @@ async def test_a_backend_that_comes_back_starts_what_waited(tmp_path: Path, worl
         await core.until(record.name, ClusterState.RUNNING)
 
 
+async def test_a_start_that_cannot_be_seen_says_so_and_ends_by_that(tmp_path: Path, world: World) -> None:
+    hidden = "the API server refuses to tell what is in /api/v1/pods"
+    patient = Timeouts(scheduler_start_s=2)
+    async with running_core(tmp_path, world=world, dials=PRESETS["never_connects"], timeouts=patient) as core:
+        record = await core.until((await core.new()).name, ClusterState.STARTING)
+        core.backend.dials = Dials(unavailable=hidden)
+        core.loop.look(record.name)
+        while record.reason.code is not ReasonCode.BACKEND_UNAVAILABLE:
+            record = await core.control.wait(ADA, record.name, after_version=record.version, timeout_s=5)
+        assert record.state is ClusterState.STARTING, "it is told while it starts"
+        record = await core.until(record.name, ClusterState.STOPPING, ClusterState.FAILED)
+        assert record.reason.code is ReasonCode.BACKEND_UNAVAILABLE
+        assert hidden in record.reason.sentence
+        core.backend.dials = Dials()
+        await core.until(record.name, ClusterState.FAILED)
+
+
 async def test_workers_that_keep_failing_are_given_up_until_someone_scales(tmp_path: Path, world: World) -> None:
     dials = Dials(worker=JobDials(connect_after_s=None, end_after_s=0.01, last_lines="ImportError: y"))
     async with running_core(tmp_path, world=world, dials=dials) as core:

@@ -42,6 +42,13 @@ def test_a_hello_that_cannot_be_is_not_believed(change: Mapping[str, Any]) -> No
         read_hello({**HELLO, **change}, "ada-1")
 
 
+def test_of_versions_only_what_clients_compare_is_kept() -> None:
+    said = {"python": "3.11.4", "distributed": "2026.8.0" * 100, "secret": "x", "dask": None}
+    kept = read_hello({**HELLO, "versions": said}, "ada-1").versions
+    assert kept == {"python": "3.11.4", "distributed": ("2026.8.0" * 5), "dask": "None"}
+    assert read_hello({**HELLO, "versions": "none"}, "ada-1").versions == {}
+
+
 def test_a_report_without_workers_is_not_believed() -> None:
     with pytest.raises(LinkMisused):
         read_report({"op": "report", "workers": None})

@@ -423,7 +423,8 @@ async def test_who_waits_for_room_on_the_machines_is_told_so_and_when_it_is_over
 
 OF_KUBERNETES = {
     *(C.UNSCHEDULABLE, C.IMAGE_PULLING, C.IMAGE_NOT_FOUND, C.IMAGE_DENIED, C.IMAGE_INVALID, C.IMAGE_PULL_FAILED),
-    *(C.CONTAINER_CONFIG_INVALID, C.CONTAINER_START_FAILED, C.QUOTA_EXCEEDED, C.POD_SECURITY_REFUSED),
+    *(C.IMAGE_WITHOUT_DASK, C.CONTAINER_CONFIG_INVALID, C.CONTAINER_START_FAILED, C.QUOTA_EXCEEDED),
+    *(C.POD_SECURITY_REFUSED,),
     *(C.OUT_OF_MEMORY, C.EVICTED, C.PREEMPTED, C.NODE_LOST, C.POD_DELETED),
 }
 """Reached in `tests/kubernetes/test_reasons.py` by real pods, and in `backends/kubernetes/test_looking.py`."""

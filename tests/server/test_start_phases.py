@@ -58,6 +58,22 @@ def test_each_phase_has_its_patience_and_ends_by_what_it_waited_for(seen: Seen, 
     assert stop.code is (seen.reason.code if seen.reason else ReasonCode.SCHEDULER_START_TIMEOUT)
 
 
+def test_a_backend_that_does_not_say_how_its_jobs_are_is_what_a_start_waits_for_and_ends_by() -> None:
+    """As where the API server does not let us look at pods, though it let us make one."""
+    silent = Observation(
+        10.0, silence=Reason(ReasonCode.BACKEND_UNAVAILABLE, {"backend": "kubernetes", "message": "forbidden"})
+    )
+    first = reconcile(starting(), silent, 10.0, RULES)
+    assert first.record.reason == silent.silence
+    assert [event.reason for event in first.events] == [silent.silence]
+    again = reconcile(first.record, silent, 11.0, RULES)
+    assert (again.events, again.record.wanted.stop) == ((), None)
+    stop = reconcile(again.record, silent, START_S + 11, RULES).record.wanted.stop
+    assert stop == silent.silence
+    heard = after(again.record, 12.0, Seen(JOB, JobState.STARTING, reason=PULLING))
+    assert heard.reason == PULLING
+
+
 def test_by_default_a_queue_may_take_as_long_as_it_takes() -> None:
     assert Rules().queue_limit_s == math.inf
     decision = reconcile(starting(), Observation(1e9, jobs={JOB: Seen(JOB, JobState.PENDING)}), 1e9)

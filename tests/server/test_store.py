@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import event
@@ -15,6 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from dask_sluice.server.decision import Change
 from dask_sluice.server.model import ClusterRecord, Event, JobRecord, Wanted, WorkerRecord
 from dask_sluice.server.store import Secrets, Store
+from dask_sluice.server.store.documents import cluster_from, cluster_row
 from dask_sluice.server.store.engines import Location
 from dask_sluice.wire.errors import BackendUnavailable, ClusterNotFound, IdempotencyConflict
 from dask_sluice.wire.reasons import Reason, ReasonCode
@@ -63,6 +67,17 @@ async def test_a_record_comes_back_as_it_was(store: Store) -> None:
     assert await store.create(change, SECRETS) == (change.record, True)
     assert await store.cluster("ada-1") == change.record
     assert await store.secrets("ada-1") == SECRETS
+
+
+def test_a_record_that_a_newer_release_wrote_is_read_without_what_is_not_known() -> None:
+    """Two releases share a database while servers are replaced one by one, and after a rollback."""
+    record = replace(record_of("ada-1"), workers=())
+    row = cluster_row(record)
+    written = json.loads(row["document"])
+    for part in (written, written["scheduler"], written["spec"], written["wanted"]):
+        part["new"] = 1
+    newer = SimpleNamespace(document=json.dumps(written), workers="", holder="")
+    assert cluster_from(cast("Any", newer)) == record
 
 
 async def test_a_record_survives_a_restart(store: Store) -> None:

@@ -8,6 +8,9 @@
 {{- $url := printf "http://%s.%s.svc:%d" (include "dask-sluice.server" .) .Release.Namespace $port -}}
 {{- $defaults := dict "listen" (dict "agent_url" $url) "backend" (dict "kind" $kind) -}}
 {{- if eq $kind "kubernetes" }}{{ $_ := set $defaults.backend "kubernetes" (dict "instance" (include "dask-sluice.name" .)) }}{{ end -}}
+{{- if and (eq $kind "kubernetes") .Values.rbac.namespaces (not .Values.rbac.clusterWide) -}}
+{{- $_ := set $defaults.backend.kubernetes "namespaces" .Values.rbac.namespaces -}}
+{{- end -}}
 {{- if and (eq $kind "kubernetes") (eq .Values.podIds "cluster") -}}
 {{- $_ := set $defaults.backend.kubernetes "pods" (dict "run_as_user" "none" "run_as_group" "none" "fs_group" "none") -}}
 {{- end -}}

@@ -30,6 +30,8 @@ log = logging.getLogger("sluice.agent")
 
 EVENT_OP = "sluice_worker_event"
 """What a worker's Nanny calls on the scheduler to have something told to the server."""
+LEAVE_OP = "sluice_worker_leaves"
+"""What it calls when its machine asks it to end."""
 DEBOUNCE_S = 0.02
 """A hundred workers that connect at once make a few reports, not a hundred."""
 BUSY_REPORT_S = 3.0
@@ -76,6 +78,7 @@ class SchedulerAgent:
     def start(self) -> None:
         """Begin to dial, watch and tell. The scheduler listens already."""
         self._scheduler.handlers[EVENT_OP] = self._on_worker_event
+        self._scheduler.handlers[LEAVE_OP] = self._on_worker_leaves
         self._scheduler.add_plugin(_Changes(self._changed), name=_Changes.name)
         for job in (self._link.run(), self._report_for_ever(), self._watch_for_ever()):
             self.in_background(job)
@@ -171,6 +174,17 @@ class SchedulerAgent:
             self._events.append(event)
         return "OK"
 
+    async def _on_worker_leaves(self, comm: Any = None, name: str = "") -> bool:
+        """A worker's machine is taken away: whether it is worth its while to wait until others hold what it holds.
+
+        Where the whole cluster ends, all workers are asked to end at once, and nothing is to be moved.
+        """
+        if self.stop_asked.is_set() or not self._choose({name}, 0):
+            return False
+        if name not in self._retiring:
+            self.in_background(self._retire({name}, 0, by_the_server=False))
+        return True
+
     # -- obeying
 
     def _obey(self, message: Message) -> None:
@@ -206,10 +220,11 @@ class SchedulerAgent:
         names = {str(name) for name in message.get("names", ())}
         self.in_background(self._retire(names, int(message.get("count", 0))))
 
-    async def _retire(self, names: set[str], count: int) -> None:
+    async def _retire(self, names: set[str], count: int, *, by_the_server: bool = True) -> None:
         """Move data away from these workers and close them; from `count` more of our own choice too.
-
         A worker whose data has nowhere to go yet is tried again, until the server has it ended.
+
+        by_the_server   false: the server is not told that they were retired, since its backend knows what took them
         """
         chosen, pause_s = self._choose(names, count), RETIRE_AGAIN_S
         going = set(chosen.values())
@@ -217,7 +232,8 @@ class SchedulerAgent:
         while chosen:
             left = await self._retire_once(chosen)
             gone = {name for address, name in chosen.items() if address not in left}
-            self._retired.extend(gone)
+            if by_the_server:
+                self._retired.extend(gone)
             self._retiring -= gone
             going -= gone
             self._changed.set()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import multiprocessing
+import time
 
 import dask
 import distributed.nanny
@@ -22,6 +23,7 @@ from .fork_server import warm_fork_server
 from .nanny import WatchedNanny, make_nanny
 from .rehearsal import rehearse
 from .restarts import how_it_ended
+from .scheduler_agent import LEAVE_OP
 from .signals import Stopped, until
 from .tls import StrictSecurity, security
 
@@ -31,6 +33,8 @@ _ENDED = "the worker process ended"
 _SAYS_NOTHING = (_ENDED, "Nanny failed to start worker process")
 CLOSE_WITHIN_S = 2.0
 """Whatever is left of a worker then dies with its Nanny."""
+ANSWER_WITHIN_S = 3.0
+"""A scheduler that does not answer by then has itself ended, or is about to."""
 
 
 def run(launch: WorkerLaunch) -> int:
@@ -76,6 +80,7 @@ async def _serve(launch: WorkerLaunch, identity: StrictSecurity) -> int:
         await until(nanny.finished())
     except Stopped:
         nanny.stopping = True
+        await _leave(nanny)
         await _close(nanny)
         raise
     if nanny.gave_up is None:
@@ -102,6 +107,29 @@ def _why_it_did_not_start(nanny: WatchedNanny, error: Exception) -> str:
     if isinstance(first, (OSError, StreamClosedError)):
         return f"no connection to the scheduler at {address}: {last_words.in_words(first)}"
     return last_words.in_words(first)
+
+
+async def _leave(nanny: WatchedNanny) -> None:
+    """Where a machine that is taken away gives notice by a signal: have others take what this worker holds."""
+    leave_s = nanny.launch.get("leave_s", 0.0)
+    if not leave_s or nanny.let_go or nanny.worker_address is None:
+        return
+    began = time.monotonic()
+    ask = asyncio.ensure_future(getattr(nanny.scheduler, LEAVE_OP)(name=nanny.launch["name"]))
+    gone = asyncio.ensure_future(nanny.finished())
+    try:
+        # A scheduler that ends itself does not answer, but has its workers end.
+        await asyncio.wait([ask, gone], timeout=min(ANSWER_WITHIN_S, leave_s), return_when=asyncio.FIRST_COMPLETED)
+        if ask.done() and ask.result():
+            await asyncio.wait([gone], timeout=max(0.0, leave_s - (time.monotonic() - began)))
+            how = "has been moved" if gone.done() else "could not all be moved"
+            log.info("what this worker held %s in %.1f s", how, time.monotonic() - began)
+    except Exception as error:  # noqa: BLE001  whatever distributed makes of it: it ends either way
+        log.warning("the scheduler could not be asked to take what this worker holds: %s", last_words.in_words(error))
+    finally:
+        for task in (ask, gone):
+            task.cancel()
+        await asyncio.wait([ask, gone], timeout=CLOSE_WITHIN_S)
 
 
 async def _close(nanny: WatchedNanny) -> None:

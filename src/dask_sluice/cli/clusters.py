@@ -63,6 +63,13 @@ def _workers(view: ClusterView) -> str:
     return f"{number} (adapt {view.adaptive.minimum} to {view.adaptive.maximum})"
 
 
+def _what_it_runs(view: ClusterView) -> str:
+    """Its versions, and where they come from."""
+    found = ", ".join(f"{name} {version}" for name, version in view.versions.items())
+    source = view.image or view.environment
+    return f"{found} ({source})" if source else found
+
+
 @click.command("show")
 @click.argument("name")
 @as_json
@@ -85,6 +92,8 @@ def show_command(name: str, as_json: bool, **server: Any) -> None:
         click.echo(f"{view.budget.sentence}\n{view.budget.hint}")
     click.echo(f"owner {view.owner}, age {output.age(view.created_at, view.ended_at)}, workers {_workers(view)}")
     click.echo(", ".join(f"{key}={value}" for key, value in view.options.items()))
+    if view.versions:
+        click.echo(_what_it_runs(view))
     if view.dashboard_path:
         click.echo(f"dashboard {base}{view.dashboard_path}")
     if workers:

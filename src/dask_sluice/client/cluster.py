@@ -28,6 +28,7 @@ from ..wire.api import ClusterView, EventView, LeaseChange, LeaseRequest, LeaseV
 from ..wire.errors import ClusterNotFound, SluiceError
 from ..wire.reasons import WORTH_A_WARNING
 from ..wire.states import ClusterState
+from . import versions
 from .async_gateway import AsyncGateway
 from .comm import Transport, route_to
 from .durations import seconds
@@ -164,6 +165,8 @@ class GatewayCluster(Cluster):
         return view
 
     async def _connect(self, view: ClusterView) -> None:
+        if sentence := versions.mismatch(view, versions.here()):
+            warnings.warn(sentence, GatewayWarning, stacklevel=2)
         route = await route_to(self._gateway, view, self._transport)
         self._base_url = await self._gateway.public_url()
         self.security = SluiceSecurity(route, route.identity.context)

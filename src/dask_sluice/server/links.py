@@ -40,6 +40,8 @@ _LOSSES = (ReasonCode.OUT_OF_MEMORY, *TAKEN)
 EVENTS_AT_MOST = 1000
 """Events that one link may write: more would be a fault, or an attempt to fill the disk."""
 EVENT_BYTES = 8192
+VERSIONS_OF = ("python", "dask", "distributed")
+VERSION_LENGTH = 40
 
 
 class LinkSocket(Protocol):
@@ -274,7 +276,13 @@ def read_hello(message: Mapping[str, Any], name: str) -> AgentHello:
     if message.get("cluster") != name:
         raise LinkMisused(f"it says to be of cluster {message.get('cluster')!r}")
     dashboard = None if message.get("dashboard_port") is None else _port(message, "dashboard_port")
-    return AgentHello(_port(message, "scheduler_port"), dashboard)
+    return AgentHello(_port(message, "scheduler_port"), dashboard, _versions(message.get("versions")))
+
+
+def _versions(said: Any) -> Mapping[str, str]:
+    """Those that are kept: of an agent nobody trusts, each is a short text."""
+    found = said if isinstance(said, dict) else {}
+    return {name: str(found[name])[:VERSION_LENGTH] for name in VERSIONS_OF if name in found}
 
 
 def read_report(message: Mapping[str, Any]) -> AgentReport:

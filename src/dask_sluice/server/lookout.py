@@ -101,7 +101,11 @@ class Lookout:
         return True
 
     def _silent(self, message: str) -> None:
+        began = self.silence is None
         self.silence = (self.silence[0] if self.silence else self._clock.now(), message)
+        if began:
+            for name in self._names():
+                self._news(name)
 
     async def _look_at(self, names: set[str]) -> None:
         records = [record for name in names if (record := self._record(name)) is not None]

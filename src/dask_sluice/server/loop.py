@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from ..wire.errors import BackendUnavailable, ClusterNotFound
+from ..wire.reasons import ReasonCode
 from ..wire.states import ClusterState
 from . import facts
 from .about import now_about
 from .backends.protocol import Backend
 from .clock import Clock
-from .decision import Action, Change, Decision, Draft, Fact, ReadLog, Rules, Submit
+from .decision import Action, Change, Decision, Draft, Fact, ReadLog, Rules, Submit, plain
 from .errands import Errands
 from .jobs import LaunchSettings
 from .lookout import Lookout
@@ -275,6 +276,9 @@ class Loop:
 
     async def _step(self, name: str, told: list[Fact]) -> Decision:
         seen = self.sightings.observation(name, self._clock.now(), self._errands.submitting(name))
+        if self.backend_silence is not None:
+            backend, (_, why) = self._backend.describe().name, self.backend_silence
+            seen = replace(seen, silence=plain(ReasonCode.BACKEND_UNAVAILABLE, backend=backend, message=why))
 
         def decide(record: ClusterRecord) -> Decision:
             # Compared in the transaction that writes: a server that slept through the end of its lease does no harm.

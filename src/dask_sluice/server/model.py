@@ -222,6 +222,8 @@ class SchedulerRecord:
     dashboard_port: int | None = None
     linked_at: float | None = None
     """Since when its agent is linked; None while it is not."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Of python, dask and distributed, as its agent says."""
 
 
 @dataclass(frozen=True)
@@ -295,10 +297,11 @@ class AgentReport:
 
 @dataclass(frozen=True)
 class AgentHello:
-    """Where a scheduler listens, as its agent says. Ports only: the host is what the backend observed."""
+    """Where a scheduler listens and what it runs, as its agent says. The host is what the backend observed."""
 
     scheduler_port: int
     dashboard_port: int | None
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -318,6 +321,8 @@ class Observation:
     """Since when there is no link, as this server knows; None while there is one."""
     awake_since: float | None = None
     """Since when the server has been running without a pause."""
+    silence: Reason | None = None
+    """Why the backend does not say how its jobs are; None while it does."""
 
     @property
     def linked(self) -> bool:

@@ -53,6 +53,9 @@ def _see_scheduler(draft: Draft) -> None:
     """Note when the scheduler's job runs and where, or that it is over."""
     scheduler = draft.record.scheduler
     look = draft.seen.jobs.get(scheduler.job.job_id)
+    if draft.seen.silence is not None and draft.record.state is ClusterState.STARTING:
+        _tell_what_it_waits_for(draft, draft.seen.silence)
+        return
     if look is None or not scheduler.job.is_out_there:
         return
     if look.state is JobState.ENDED:
@@ -78,9 +81,18 @@ def _see_waiting(draft: Draft, look: Seen) -> None:
     before, reason = draft.record.reason, look.reason or Reason(ReasonCode.SCHEDULER_STARTING)
     if look.reason is None and before.code is ReasonCode.BACKEND_UNAVAILABLE:
         return
+    if look.reason is not None:
+        _tell_what_it_waits_for(draft, look.reason)
+    elif reason != before:
+        draft.set(reason=reason)
+
+
+def _tell_what_it_waits_for(draft: Draft, reason: Reason) -> None:
+    """Each cause is told once, though its words change."""
+    before = draft.record.reason
     if reason != before:
         draft.set(reason=reason)
-    if look.reason is not None and reason.code is not before.code:
+    if reason.code is not before.code:
         draft.tell("scheduler", "scheduler", reason)
 
 
@@ -94,6 +106,7 @@ def _see_link(draft: Draft) -> None:
                 linked_at=scheduler.linked_at or draft.now,
                 port=hello.scheduler_port,
                 dashboard_port=hello.dashboard_port,
+                versions=hello.versions,
             )
             if scheduler.linked_at is None and draft.record.state is ClusterState.RUNNING:
                 draft.tell("scheduler", "scheduler", Reason(ReasonCode.SCHEDULER_LINK_BACK))
@@ -141,7 +154,9 @@ def _end_if_start_takes_too_long(draft: Draft) -> None:
     limit_s = start_limit_s(draft, look, record.spec.start_timeout_s)
     if limit_s == math.inf or not draft.passed(since + limit_s):
         return
-    if look is not None and look.reason is not None and look.state is not JobState.RUNNING:
+    if draft.seen.silence is not None:
+        draft.end(draft.seen.silence, failed=True)
+    elif look is not None and look.reason is not None and look.state is not JobState.RUNNING:
         draft.end(look.reason, failed=True)
     elif record.reason.code is ReasonCode.QUOTA_EXCEEDED:
         draft.end(record.reason, failed=True)

@@ -85,6 +85,12 @@ class ClusterView:
     """What is to be known of the budgets that it draws on, once one of them is nearly spent."""
     notes: tuple[str, ...] = ()
     """What its owner should know of how it was made otherwise than asked for."""
+    image: str = ""
+    """Container image of its processes; empty where the backend runs none, or chooses it."""
+    environment: str = ""
+    """Path of the environment that they run in; empty: the default one."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Of `python`, `dask` and `distributed` in it, once its scheduler has been in touch."""
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,7 @@ class WorkerLaunch(_WorkerLaunch, total=False):
 
     port: int  # of the worker process; 0 or missing: any
     nanny_port: int  # of its Nanny; 0 or missing: any
+    leave_s: float  # so long a signal may be answered by moving what it holds to others; 0 or missing: not at all
 
 
 class WaitingLaunch(TypedDict):

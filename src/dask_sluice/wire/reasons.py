@@ -82,6 +82,7 @@ class ReasonCode(str, Enum):
     IMAGE_DENIED = "image_denied"
     IMAGE_INVALID = "image_invalid"
     IMAGE_PULL_FAILED = "image_pull_failed"
+    IMAGE_WITHOUT_DASK = "image_without_dask"
     CONTAINER_CONFIG_INVALID = "container_config_invalid"
     CONTAINER_START_FAILED = "container_start_failed"
     QUOTA_EXCEEDED = "quota_exceeded"
@@ -305,6 +306,10 @@ CATALOGUE: Mapping[ReasonCode, ReasonText] = {
     ),
     ReasonCode.IMAGE_PULL_FAILED: ReasonText(
         "the image {image} cannot be pulled: {message}", "Kubernetes tries again, with pauses that grow."
+    ),
+    ReasonCode.IMAGE_WITHOUT_DASK: ReasonText(
+        "the image {image} cannot run Dask: {message}",
+        "Choose an image that has dask and distributed, for the Python that starts there; nothing else is needed.",
     ),
     ReasonCode.CONTAINER_CONFIG_INVALID: ReasonText(
         "its container cannot be made: {message}",

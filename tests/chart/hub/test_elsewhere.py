@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from ...kubernetes.kube import Kube
+from ... import dashboards
+from ...kubernetes.kube import Kube, until
 from ...kubernetes.site import merged
 from ...live import KILLED
 from ..release import RESTRICTED
@@ -138,9 +139,16 @@ def test_a_notebook_computes_and_its_cluster_ends_with_it(hub: HubRelease, image
         assert ada.ended(name) == "notebook_ended"
 
 
-def test_a_browser_logs_in_over_https_and_is_led_back(hub: HubRelease) -> None:
+def test_a_browser_logs_in_over_https_is_led_back_and_sees_all_of_a_dashboard(hub: HubRelease) -> None:
     with hub.log_in("grace") as grace:
         page = grace.browser.get(f"{hub.gateway}/")
         assert (page.status_code, str(page.url)) == (200, f"{hub.gateway}/")
         assert "grace" in page.text
         assert json.loads(grace.ask().text)["user"] == "grace"
+        name = grace.ask("/api/v2/clusters", "POST", json={}).json()["name"]
+        grace.ask(f"/api/v2/clusters/{name}/scale", "POST", json={"count": 1})
+        until(lambda: grace.ask(f"/api/v2/clusters/{name}").json()["workers"]["running"] == 1, "it has a worker")
+        dashboard = f"{hub.gateway}/clusters/{name}"
+        assert isinstance(hub.verify, ssl.SSLContext)
+        assert dashboards.answers(grace.browser, dashboard, hub.verify).startswith(f"{dashboard}/~"), "by a ticket"
+        grace.leave()

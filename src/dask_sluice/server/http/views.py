@@ -34,6 +34,9 @@ def cluster_view(record: ClusterRecord) -> ClusterView:
         lease=lease_view(record),
         budget=reason_view(budget) if budget and record.state.is_active else None,
         notes=(left_out(record.spec.left_out).sentence,) if record.spec.left_out else (),
+        image=record.spec.image,
+        environment=record.spec.environment,
+        versions=record.scheduler.versions,
     )
 
 

@@ -112,6 +112,7 @@ class Case:
     user: str = "ada"
     options: Mapping[str, Any] = field(default_factory=dict)
     kind: JobKind = JobKind.WORKER
+    groups: tuple[str, ...] = ()
 
 
 CASES = {
@@ -133,7 +134,7 @@ def settings_of(site: str) -> Settings:
 
 def job_of(settings: Settings, case: Case) -> Job:
     """What policy makes of a user's choice, as a job."""
-    policy, caller = Policy.of(settings, None), Caller(case.user)
+    policy, caller = Policy.of(settings, None), Caller(case.user, groups=case.groups)
     offered = policy.offer(caller)
     cluster = cluster_name(case.user, "0a1b2c3d")
     spec = policy.settle(caller, cluster, offered, offered.choose(case.options)).spec

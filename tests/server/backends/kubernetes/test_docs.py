@@ -83,6 +83,18 @@ def test_the_part_of_a_node_is_the_one_on_the_page() -> None:
     assert round(int(found["limits"]["memory"]) / 2**30, 1) == 30.4
 
 
+def test_homes_and_identities_go_by_who_somebody_is() -> None:
+    for user, groups, account, uid in (("ada", ("ice",), "dask-ice", 1001), ("grace", (), "dask-reader", 1000)):
+        spec = made(Case(EXAMPLES[5], user, groups=groups))[0]["spec"]
+        assert spec["serviceAccountName"] == account
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["securityContext"]["runAsUser"] == uid
+        (home,) = (each for each in spec["containers"][0]["volumeMounts"] if each["name"] == "homes")
+        assert (home["mountPath"], home["subPath"]) == (f"/home/{user}", user)
+    scheduler = pod(5, kind=JobKind.SCHEDULER)["spec"]
+    assert "serviceAccountName" not in scheduler
+
+
 def write() -> None:
     text = SHOWN.sub(lambda found: found[1] + golden(found[2]).read_text() + found[4], PAGE.read_text())
     PAGE.write_text(text)

@@ -183,6 +183,19 @@ def test_what_the_agent_said_of_its_end_is_the_reason() -> None:
     assert (code(seen), seen.exit_code) == (ReasonCode.WORKER_CRASH_LOOP, 1)
 
 
+@pytest.mark.parametrize("lacks", ["dask", "distributed", "distributed.nanny"])
+def test_an_image_without_dask_is_named(lacks: str) -> None:
+    how = f"ModuleNotFoundError: No module named '{lacks}'"
+    for role in ("scheduler", "worker"):
+        seen = over(exitCode=1, message=json.dumps({"code": f"{role}_start_failed", "details": {"how": how}}))
+        assert code(seen) is ReasonCode.IMAGE_WITHOUT_DASK
+        assert seen.reason is not None
+        assert seen.reason.sentence == f"the image i:1 cannot run Dask: {how}"
+    for other in (how.replace(lacks, "my_preload"), how.replace(lacks, "daskless"), "exit code 9"):
+        seen = over(exitCode=1, message=json.dumps({"code": "worker_start_failed", "details": {"how": other}}))
+        assert code(seen) is ReasonCode.WORKER_START_FAILED
+
+
 @pytest.mark.parametrize("message", ["", "Traceback ...", "[1]", '{"code": "no such code", "details": {}}'])
 def test_an_end_without_words_has_its_exit_code_and_last_lines(message: str) -> None:
     seen = over(exitCode=3, reason="Error", message=message)

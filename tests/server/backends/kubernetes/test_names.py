@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dask_sluice.server.backends.kubernetes import names
+from dask_sluice.server.backends.kubernetes.backend import namespaces_of
 from dask_sluice.server.backends.kubernetes.settings import KubernetesSettings
 from dask_sluice.server.backends.kubernetes.syntax import is_label_value, is_name
 from dask_sluice.server.backends.protocol import Job
@@ -126,6 +128,23 @@ def test_the_selector_finds_what_the_labels_mark_and_nothing_of_another_server()
 @given(st.text(max_size=80))
 def test_what_counts_as_a_labels_value_is_what_kubernetes_takes(text: str) -> None:
     assert is_label_value(text) == (len(text) <= 63 and _LABEL.fullmatch(text) is not None)
+
+
+@pytest.mark.parametrize(
+    ("said", "places"),
+    [
+        ({}, ["own"]),
+        ({"namespace": "dask", "other_namespaces": ["gpu"]}, ["dask", "gpu"]),
+        ({"namespace": "dask-{user.escaped}"}, None),
+        ({"namespace": "dask", "other_namespaces": ["gpu-*"]}, None),
+        ({"namespace": "dask-{user.escaped}", "namespaces": ["dask-b", "dask-a"]}, ["dask-a", "dask-b"]),
+        ({"namespace": "dask", "other_namespaces": ["gpu-*"], "namespaces": ["gpu-1"]}, ["dask", "gpu-1"]),
+    ],
+)
+def test_a_server_looks_into_those_namespaces_that_it_is_told_and_into_all_only_where_it_must(
+    said: dict[str, Any], places: list[str] | None
+) -> None:
+    assert namespaces_of(KubernetesSettings(**said), "own") == places
 
 
 def test_a_profile_may_send_its_clusters_elsewhere_and_else_the_settings_decide() -> None:

@@ -101,6 +101,11 @@ def test_ports_are_fixed_and_the_launch_document_says_the_same() -> None:
     assert (worker["port"], worker["nanny_port"], worker["local_directory"]) == (8788, 8789, "/sluice/scratch")
 
 
+def test_a_worker_may_hand_over_what_it_holds_in_all_but_the_last_of_its_grace() -> None:
+    assert [objects.launch_of(PLAIN, grace_s)["leave_s"] for grace_s in (30, 5, 2)] == [25, 0, 0]
+    assert "leave_s" not in objects.launch_of(SCHEDULER, 30)
+
+
 @pytest.mark.parametrize(
     ("size", "requests", "limits"),
     [

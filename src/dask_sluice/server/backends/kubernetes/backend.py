@@ -9,7 +9,7 @@ from typing import Any
 
 from ...staging import archive
 from ..news import News
-from ..protocol import Capabilities, Handle, Job, JobKind, KeepsLogs, LogPart, Seen, Unavailable
+from ..protocol import Capabilities, Handle, Job, JobKind, KeepsLogs, LogPart, Refused, Seen, Unavailable
 from . import names
 from .access import Access, find_access
 from .agents import Agents
@@ -22,6 +22,7 @@ from .overlay import sentences
 from .pod_logs import PodLogs, is_of
 from .settings import KubernetesSettings
 from .sights import Sights, cluster_of
+from .syntax import is_name
 from .warm.keeper import WarmKeeper
 from .warm.pods import Wish
 
@@ -59,7 +60,7 @@ class KubernetesBackend:
         access = self._given_access or find_access(self._settings.kubeconfig, self._settings.context)
         self._own_namespace = access.namespace
         self._api = Api(access)
-        places = namespaces_of(self._settings, access.namespace)
+        self._places = places = namespaces_of(self._settings, access.namespace)
         self._sights = Sights(self._api, names.selector(self._settings), places, self._tell)
         self._logs = PodLogs(self._api, self._kept)
         self._agents = Agents(self._api, self._sights, self._settings, self._agent, places)
@@ -117,6 +118,11 @@ class KubernetesBackend:
 
     async def submit(self, job: Job) -> AsyncIterator[Handle]:
         namespace = names.namespace_of(job, self._settings, self._own_namespace)
+        if self._places is not None and namespace not in self._places:
+            raise Refused(
+                f'the namespace "{namespace}" is none of those where clusters may be: an administrator adds it to '
+                "backend.kubernetes.namespaces (with the chart: rbac.namespaces)"
+            )
         given = await self._warm.given(job, namespace)
         if given is not None:
             yield handle_of(given)
@@ -202,9 +208,11 @@ class KubernetesBackend:
 
 def namespaces_of(settings: KubernetesSettings, own: str) -> list[str] | None:
     """Where clusters may be; None where only a look at all namespaces can tell."""
-    if settings.is_per_user or any("*" in name for name in settings.other_namespaces):
-        return None
-    return sorted({settings.namespace or own, *settings.other_namespaces})
+    said = {settings.namespace or own, *settings.other_namespaces}
+    fixed = {name for name in said if is_name(name)}
+    if fixed == said or settings.namespaces:
+        return sorted({*fixed, *settings.namespaces})
+    return None
 
 
 def handle_of(pod: Object) -> Handle:

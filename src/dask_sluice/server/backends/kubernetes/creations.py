@@ -73,7 +73,13 @@ class Creations:
         """
         metadata = pod["metadata"]
         owner = objects.owner_reference("Pod", metadata["name"], metadata["uid"])
-        manifest = objects.secret_manifest(job, self._settings, namespace=metadata["namespace"], owner=owner)
+        manifest = objects.secret_manifest(
+            job,
+            self._settings,
+            namespace=metadata["namespace"],
+            owner=owner,
+            grace_s=pod["spec"]["terminationGracePeriodSeconds"],
+        )
         path = f"/api/v1/namespaces/{metadata['namespace']}/secrets"
         await create(self._api, path, manifest, metadata["name"])
 

@@ -6,6 +6,7 @@ A reason is given only where Kubernetes knows more than that a process ended: th
 from __future__ import annotations
 
 import json
+import re
 import signal as signals
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ _CONFIG_WAITS = ("CreateContainerConfigError", "CreateContainerError", "PreCreat
 _DENIED = ("denied", "unauthorized", "authorization failed", "401", "403 forbidden", "authentication required")
 _NOT_FOUND = ("not found", "manifest unknown", "no such image", "does not exist")
 _CANNOT_MOUNT = ("FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox", "FailedPostStartHook")
+_START_FAILURES = (ReasonCode.SCHEDULER_START_FAILED, ReasonCode.WORKER_START_FAILED)
+_LACKS_DASK = re.compile(r"No module named '(dask|distributed)\b")
 _DISRUPTIONS = {
     "PreemptionByScheduler": ReasonCode.PREEMPTED,
     "EvictionByEvictionAPI": ReasonCode.EVICTED,
@@ -184,7 +187,7 @@ def _why_ended(sight: PodSight, over: Mapping[str, Any]) -> Reason | None:
     if over.get("reason") == "OOMKilled":
         return _plain(ReasonCode.OUT_OF_MEMORY, limit_gib=_memory_limit(sight.pod) / GIB)
     if (own := _last_words(str(over.get("message", "")))) is not None:
-        return own
+        return _without_dask(sight.pod, own) or own
     if over.get("reason") in ("StartError", "ContainerCannotRun"):
         return _plain(ReasonCode.CONTAINER_START_FAILED, message=_short(_innermost(str(over.get("message", "")))))
     if (code := _POD_ENDS.get(str(status.get("reason", "")))) is not None:
@@ -219,6 +222,14 @@ def _last_words(message: str) -> Reason | None:
         return Reason(ReasonCode(words["code"]), details if isinstance(details, dict) else {})
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def _without_dask(pod: Object, own: Reason) -> Reason | None:
+    """Where the agent tripped over what its image lacks, the image is what to name."""
+    how = str(own.details.get("how", ""))
+    if own.code not in _START_FAILURES or not _LACKS_DASK.search(how):
+        return None
+    return _plain(ReasonCode.IMAGE_WITHOUT_DASK, image=_image_of(pod, main_container(pod)), message=_short(how))
 
 
 def _disruption(sight: PodSight) -> Reason | None:

@@ -27,6 +27,8 @@ VARIABLES_FILE = "variables.json"
 SCRATCH_PATH = f"{FOLDER}/scratch"
 
 ALL_ADDRESSES = "0.0.0.0"
+CLOSING_S = 5
+"""What a worker keeps of its pod's grace to close, once others hold what it held."""
 
 
 def owner_reference(kind: str, name: str, uid: str) -> dict[str, Any]:
@@ -41,23 +43,33 @@ def owner_reference(kind: str, name: str, uid: str) -> dict[str, Any]:
     }
 
 
-def launch_of(job: Job) -> dict[str, Any]:
-    """The job's launch document as it is in a pod: all addresses of the pod, fixed ports."""
+def launch_of(job: Job, grace_s: int = 0) -> dict[str, Any]:
+    """The job's launch document as it is in a pod: all addresses of the pod, fixed ports.
+
+    grace_s   what the pod has to end in
+    """
     placed: dict[str, Any] = {**job.launch, "host": ALL_ADDRESSES}
     if job.kind is JobKind.SCHEDULER:
         return {**placed, "port": SCHEDULER_PORT, "dashboard_port": DASHBOARD_PORT}
-    return {**placed, "port": WORKER_PORT, "nanny_port": NANNY_PORT, "local_directory": SCRATCH_PATH}
+    placed |= {"port": WORKER_PORT, "nanny_port": NANNY_PORT, "local_directory": SCRATCH_PATH}
+    return {**placed, "leave_s": max(0, grace_s - CLOSING_S)}
 
 
 def secret_manifest(
-    job: Job, settings: KubernetesSettings, *, namespace: str, owner: Mapping[str, Any] | None = None
+    job: Job,
+    settings: KubernetesSettings,
+    *,
+    namespace: str,
+    owner: Mapping[str, Any] | None = None,
+    grace_s: int = 0,
 ) -> dict[str, Any]:
     """The Secret of a job: its launch document, and its environment variables, which may be secret.
 
-    owner   see `owner_reference`
+    owner     see `owner_reference`
+    grace_s   see `launch_of`
     """
     name, labels = names.object_name(job.id), names.labels_of(job, settings)
-    return secret_of(name, namespace, labels, launch_of(job), job.variables, owner)
+    return secret_of(name, namespace, labels, launch_of(job, grace_s), job.variables, owner)
 
 
 def secret_of(

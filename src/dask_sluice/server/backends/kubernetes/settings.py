@@ -23,6 +23,12 @@ def _namespace(value: str) -> str:
     return value
 
 
+def _one_namespace(value: str) -> str:
+    if not is_name(value):
+        raise ValueError(f"must be a namespace such as 'dask-ada'; got {value!r}")
+    return value
+
+
 def _label_value(value: str) -> str:
     if not value or not is_label_value(value):
         raise ValueError(f"must be the value of a label: letters, digits and - _ . only, at most 63; got {value!r}")
@@ -139,7 +145,8 @@ class PodSettings(Section):
     """What starts our command: `image`, the image's own entry point, as conda images need it; or a command of the
     site's, such as `[/opt/run-in, "{options.environment}"]` in a profile; empty: nothing."""
     stop_grace_s: int = Field(30, ge=1)
-    """Seconds that the pod's processes have to end before they are killed."""
+    """Seconds that the pod's processes have to end before they are killed. A worker whose node is drained or taken back
+    hands over what it holds in all but the last five of them."""
     pod: Annotated[Object, _part_of("PodSpec")] = {}
     """Anything else of the pod's `spec`, as Kubernetes writes it, laid over what the keys above come to."""
     container: Annotated[Object, _part_of("Container")] = {}
@@ -181,6 +188,9 @@ class KubernetesSettings(Section):
     other_namespaces: tuple[str, ...] = ()
     """Further namespaces that `backend.namespace` of profiles and rules may name; patterns, `*` standing for
     anything."""
+    namespaces: tuple[Annotated[str, AfterValidator(_one_namespace)], ...] = ()
+    """Where `namespace` or `other_namespaces` leave open which: the namespaces that clusters may be in, one by one.
+    Empty: all, into which the server must then be allowed to look. The chart fills in its `rbac.namespaces`."""
     instance: LabelValue = "dask-sluice"
     """The label `gateway.dask.org/instance`: tells this server's objects from another one's in the same namespace."""
     app_name: LabelValue = "dask-gateway"
