@@ -121,6 +121,7 @@ def as_they_are(kube: Kube, namespace: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.real
+@pytest.mark.slow
 def test_an_administrator_of_one_namespace_installs_upgrades_and_uninstalls_it_beside_what_others_have(
     kube: Kube, administrated: Release
 ) -> None:
