@@ -6,6 +6,7 @@ Server Error".
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -66,9 +67,13 @@ async def test_a_notebook_is_told_the_same_as_by_the_doctor(site: Site) -> None:
         await GatewayCluster(address, asynchronous=True, quiet=True)
 
 
-def test_an_address_for_dasks_traffic_where_nothing_reacts_is_got_round_and_said(site: Site) -> None:
-    there = site.black_hole()
-    server = site.server(backend="local", listen={"dask_address": there})
-    done = subprocess.run([*COMMAND, "doctor", "--address", server.url], capture_output=True, text=True, timeout=100)
+def test_an_address_for_dasks_traffic_where_nothing_reacts_is_got_round_and_said_also_with_tls(site: Site) -> None:
+    there, mine = site.black_hole(), site.certificate("localhost", (-1, 30), site.authority)
+    tls = {"tls_certificate": str(mine.certificate_file), "tls_key": str(mine.key_file)}
+    server = site.server(backend="local", listen={"dask_address": there, **tls})
+    command = [*COMMAND, "doctor", "--address", server.url.replace("127.0.0.1", "localhost")]
+    environment = {**os.environ, **site.knows_authority}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, env=environment)
     assert done.stdout.endswith("everything works\n"), done
+    assert re.search(r"^tls +ok .* TLSv1\.3, certificate valid until ", done.stdout, re.MULTILINE)
     assert f"in a WebSocket, since not directly: {there} does not react within 2.5 s" in done.stdout

@@ -186,14 +186,16 @@ class Site:
         return signed(self.directory / "authority", None, "An authority", (-30, 365))
 
     def tls(self, name: str = "localhost", days: tuple[int, int] = (-1, 30), *, self_signed: bool = False) -> str:
-        """A server with https and a certificate for `name`, valid over these days from now: its address."""
-        self._count += 1
-        by = None if self_signed else self.authority
-        mine = signed(self.directory / f"certificate-{self._count}", by, name, days)
+        """A stand-in with https and a certificate for `name`, valid over these days from now: its address."""
+        mine = self.certificate(name, days, None if self_signed else self.authority)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(mine.certificate_file, mine.key_file)
         at = self.answers(404, context=context)
         return at.replace("http://127.0.0.1", "https://localhost")
+
+    def certificate(self, name: str, days: tuple[int, int], by: Signed | None) -> Signed:
+        self._count += 1
+        return signed(self.directory / f"certificate-{self._count}", by, name, days)
 
     @property
     def knows_authority(self) -> dict[str, str]:
