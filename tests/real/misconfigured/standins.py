@@ -9,6 +9,7 @@ import datetime
 import http.client
 import json
 import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -228,6 +229,13 @@ def has_one(site: Site) -> None:
     """The shared server's user `one` has a cluster, and there is no room for another."""
     new = [*COMMAND, "new", "--no-wait", "--address", site.shared.url]
     subprocess.run(new, env={**os.environ, **user("one")}, capture_output=True, timeout=PATIENCE_S)
+
+
+def end_proxies(data_dir: Path) -> None:
+    """Those of a server that leaves its clusters, and so its proxies, to other servers on the database."""
+    for proxy in json.loads((data_dir / "proxy.json").read_text())["proxies"]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(proxy["pid"], signal.SIGTERM)
 
 
 @contextlib.contextmanager
