@@ -11,10 +11,8 @@ import re
 import subprocess
 from collections.abc import Iterator
 
-import dask.config
 import pytest
 
-from dask_sluice import GatewayCluster, GatewayClusterError
 from dask_sluice.cli.doctor import STEPS
 
 from ..live import LiveServer
@@ -56,15 +54,12 @@ def test_the_catalogue_has_no_sentence_twice_and_every_step_but_those_of_dask_it
     assert STEPS.keys() - of_doctor == {"stop"}
 
 
-async def test_a_notebook_is_told_the_same_as_by_the_doctor(site: Site) -> None:
+def test_a_notebook_is_told_the_same_as_by_the_doctor(site: Site) -> None:
     address = site.http_only(site.live.address) + f"/?token={site.live.token}"
-    with (
-        dask.config.set({"distributed.comm.timeouts.connect": "4s"}),
-        pytest.raises(
-            GatewayClusterError, match=r"does not reach it: neither directly: .*; nor in a WebSocket: .* 426"
-        ),
-    ):
-        await GatewayCluster(address, asynchronous=True, quiet=True)
+    program = f"from dask_sluice import GatewayCluster; GatewayCluster({address!r}, quiet=True)"
+    environment = {**os.environ, "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "4s"}
+    done = subprocess.run([COMMAND[0], "-c", program], capture_output=True, text=True, timeout=100, env=environment)
+    assert re.search(r"does not reach it: neither directly: .*; nor in a WebSocket: .* 426", done.stderr), done
 
 
 def test_an_address_for_dasks_traffic_where_nothing_reacts_is_got_round_and_said_also_with_tls(site: Site) -> None:
