@@ -10,7 +10,7 @@ import pytest
 
 from dask_sluice.cli import exits
 from dask_sluice.cli.main import main as command_line
-from scripts import reasons_page
+from scripts import reasons_page, troubleshooting_page
 from scripts.diagrams import with_diagrams
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,6 +34,11 @@ def test_the_diagrams_of_states_are_those_of_the_code() -> None:
 
 def test_the_page_of_reasons_is_the_catalogue() -> None:
     assert reasons_page.PAGE.read_text() == reasons_page.page(), "python scripts/reasons_page.py --write"
+
+
+def test_the_page_of_misconfigurations_is_the_catalogue() -> None:
+    lagging = "python scripts/troubleshooting_page.py --write"
+    assert troubleshooting_page.PAGE.read_text() == troubleshooting_page.page(), lagging
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

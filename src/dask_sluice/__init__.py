@@ -15,8 +15,13 @@ if TYPE_CHECKING:
     from .client.async_gateway import AsyncGateway
     from .client.auth import BasicAuth, JupyterHubAuth, KerberosAuth, TokenAuth
     from .client.cluster import GatewayCluster
-    from .client.connection import GatewayServerError, ServerUnreachable
-    from .client.errors import GatewayClusterError, GatewayWarning, StartTimedOut
+    from .client.errors import (
+        GatewayClusterError,
+        GatewayServerError,
+        GatewayWarning,
+        ServerUnreachable,
+        StartTimedOut,
+    )
     from .client.gateway import Gateway
     from .client.kubecluster import KubeCluster
     from .client.options import Options
@@ -32,13 +37,13 @@ _HOMES = {
     "Gateway": "client.gateway",
     "GatewayCluster": "client.cluster",
     "GatewayClusterError": "client.errors",
-    "GatewayServerError": "client.connection",
+    "GatewayServerError": "client.errors",
     "GatewayWarning": "client.errors",
     "JupyterHubAuth": "client.auth",
     "KerberosAuth": "client.auth",
     "KubeCluster": "client.kubecluster",
     "Options": "client.options",
-    "ServerUnreachable": "client.connection",
+    "ServerUnreachable": "client.errors",
     "SluiceError": "wire.errors",
     "StartTimedOut": "client.errors",
     "TokenAuth": "client.auth",

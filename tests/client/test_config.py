@@ -65,7 +65,7 @@ def test_who_we_are_follows_the_address_the_argument_and_the_configuration(monke
 
 
 def test_what_cannot_be_a_login_is_refused_with_a_sentence() -> None:
-    with pytest.raises(ValueError, match="known are token, basic"):
+    with pytest.raises(ValueError, match="'passport' is not known\nKnown are token, basic"):
         make_auth("passport")
     with pytest.raises(TypeError, match="must have a method"):
         make_auth(7)

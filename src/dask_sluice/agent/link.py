@@ -88,7 +88,7 @@ class Link:
         try:
             socket = await websocket_connect(self._request(), ping_interval=PING_EVERY_S)
         except (OSError, HTTPError, ssl.SSLError, asyncio.TimeoutError) as error:
-            log.info("the server cannot be reached: %s", error)
+            log.info("the server cannot be reached at %s: %s", self._launch["link_url"], error)
             return False
         self._socket = socket
         heard = False

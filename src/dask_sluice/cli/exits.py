@@ -39,7 +39,7 @@ class Exit(click.ClickException):
 
 def message_of(error: Exception) -> tuple[str, int] | None:
     """The sentence and exit code for an error that we know; None for one that we do not."""
-    from ..client.connection import ServerUnreachable
+    from ..client.errors import ServerUnreachable
 
     codes: list[tuple[type[Exception], int]] = [
         (ServerUnreachable, UNREACHABLE),

@@ -22,20 +22,25 @@ def with_gateway(work: Callable[[AsyncGateway], Coroutine[Any, Any, T]]) -> T:
     """Run the coroutine with a gateway that is closed afterwards."""
     import asyncio
 
-    context = click.get_current_context()
-    address, data_dir = context.params.get("address"), context.params.get("data_dir")
-
     async def run() -> T:
-        from ..client.async_gateway import AsyncGateway
-
-        try:
-            gateway = AsyncGateway(address or _configured(data_dir))
-        except ValueError as error:
-            raise Exit(str(error), USAGE) from error
-        async with gateway:
+        async with find_gateway() as gateway:
             return await work(gateway)
 
     return asyncio.run(run())
+
+
+def find_gateway() -> AsyncGateway:
+    """The gateway that the command's options, Dask's configuration or this machine's server name.
+
+    raises  Exit where none does, or what names it is wrong
+    """
+    from ..client.async_gateway import AsyncGateway
+
+    params = click.get_current_context().params
+    try:
+        return AsyncGateway(params.get("address") or _configured(params.get("data_dir")))
+    except (ValueError, TypeError, NotImplementedError) as error:
+        raise Exit(str(error), USAGE) from error
 
 
 def server_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -41,7 +41,7 @@ from ..wire.states import ClusterState
 from . import config, logs
 from .auth import make_auth
 from .connection import Connection, split_address
-from .errors import GatewayClusterError, GatewayWarning, StartTimedOut
+from .errors import GatewayClusterError, GatewayServerError, GatewayWarning, StartTimedOut
 from .options import Options
 from .plan import Plan
 from .progress import Progress
@@ -95,6 +95,29 @@ class AsyncGateway:
         if self._info is None:
             self._info = read(ServerInfo, await self._connection.get(f"{API_ROOT}/"))
         return self._info
+
+    @property
+    def http_proxy(self) -> str | None:
+        """The HTTP proxy on the way, as Dask's configuration or the environment names it."""
+        return self._connection.via
+
+    @property
+    def trouble(self) -> SluiceError | None:
+        """Why the newest request is being repeated, if it is."""
+        return self._connection.trouble
+
+    async def health(self) -> dict[str, Any]:
+        """How the server is, whether it is ready or not: what it needs as `checks`, and which of that is there.
+
+        raises  ServerUnreachable, GatewayServerError
+        """
+        found = await self._connection.document("/health")
+        if "checks" not in found:
+            raise GatewayServerError(
+                f"the program at {self.address} answers in JSON, and is no dask-sluice server",
+                hint="Is the path right, or missing? Is the host another one?",
+            )
+        return found
 
     async def get_versions(self) -> dict[str, dict[str, str]]:
         """Versions of server and client."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import difflib
 import getpass
 import importlib
 import os
@@ -48,7 +49,7 @@ class JupyterHubAuth:
         if not token:
             raise ValueError(
                 "JupyterHubAuth needs a token, and JUPYTERHUB_API_TOKEN is not set: this process was not started by a "
-                "hub. Pass api_token=..., or use TokenAuth or BasicAuth."
+                "hub\nPass api_token=..., or use TokenAuth or BasicAuth (sluice.auth.type in Dask's configuration)."
             )
         self.api_token = token
 
@@ -77,7 +78,7 @@ def make_auth(auth: Any = None, token: str | None = None) -> Auth:
     """What `auth=` means: an object with `header`, a class, a name, an import path; None: what is configured.
 
     token   found in the address, used when nothing else is said
-    raises  TypeError if it is none of these
+    raises  TypeError if it is none of these, ValueError if nothing has that name
     """
     if auth is None and token is not None:
         return TokenAuth(token)
@@ -86,13 +87,7 @@ def make_auth(auth: Any = None, token: str | None = None) -> Auth:
         if auth is None:
             return JupyterHubAuth() if os.environ.get("JUPYTERHUB_API_TOKEN") else BasicAuth()
     if isinstance(auth, str):
-        if auth in _KINDS:
-            auth = _KINDS[auth]
-        else:
-            module, _, name = auth.rpartition(".")
-            if not module:
-                raise ValueError(f"auth={auth!r} is not known; known are {', '.join(_KINDS)}, or an import path")
-            auth = getattr(importlib.import_module(module), name)
+        auth = _KINDS[auth] if auth in _KINDS else _imported(auth)
     if isinstance(auth, type) or not hasattr(auth, "header"):
         if not callable(auth):
             raise TypeError(f"auth must have a method `header`, be a class or a name; got {auth!r}")
@@ -100,3 +95,14 @@ def make_auth(auth: Any = None, token: str | None = None) -> Auth:
     if not hasattr(auth, "header"):
         raise TypeError(f"auth must have a method `header`, got {auth!r}")
     return auth
+
+
+def _imported(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        near = difflib.get_close_matches(path, _KINDS, n=1)
+        why = f": {error}" if module else f"; did you mean {near[0]!r}?" if near else ""
+        known = f"Known are {', '.join(_KINDS)}, or an import path; sluice.auth.type in Dask's configuration sets it."
+        raise ValueError(f"auth={path!r} is not known{why}\n{known}") from error

@@ -32,7 +32,7 @@ from . import versions
 from .async_gateway import AsyncGateway
 from .comm import Transport, route_to
 from .durations import seconds
-from .errors import GatewayWarning
+from .errors import GatewayClusterError, GatewayWarning
 from .identity import SluiceSecurity
 from .options import Options
 from .progress import Progress
@@ -171,7 +171,14 @@ class GatewayCluster(Cluster):
         self._base_url = await self._gateway.public_url()
         self.security = SluiceSecurity(route, route.identity.context)
         self.scheduler_comm = rpc(route.address, connection_args=self.security.get_connection_args("client"))
-        await self._refresh()
+        try:
+            await self._refresh()
+        except OSError as error:  # which says how long was tried
+            why = route.trouble or error.__cause__ or error
+            raise GatewayClusterError(
+                f"cluster {view.name} runs, and Dask's traffic does not reach it: {why}",
+                hint="`dask-sluice doctor` looks at every step of the way.",
+            ) from error
 
     async def _refresh(self) -> None:
         self.scheduler_info = SchedulerInfo(await self.scheduler_comm.identity())

@@ -8,6 +8,7 @@ let only HTTP pass. `auto` takes the first unless it fails in a way that the sec
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import ssl
@@ -15,6 +16,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
+import dask.config
+from dask.utils import parse_timedelta
 from distributed.comm.core import Connector
 from distributed.comm.registry import Backend, backends
 from distributed.comm.tcp import MAX_BUFFER_SIZE, TLS
@@ -44,6 +47,8 @@ class Route:
     tunnel_headers: dict[str, str]
     identity: Identity
     transport: Transport = "auto"
+    trouble: str = ""
+    """Why the direct way was not taken, or why neither leads there."""
     _client: TCPClient = field(default_factory=TCPClient)
 
     @property
@@ -58,33 +63,89 @@ class Route:
         raises  OSError where neither way leads there
         """
         await self.identity.refresh()
+        trouble = ""
         if self.transport != "tunnel":
             try:
-                stream = await self._secure(
-                    await self._client.connect(self.host, self.port, max_buffer_size=MAX_BUFFER_SIZE)
-                )
-            except (OSError, StreamClosedError) as error:
+                stream = await self._directly()
+            except (OSError, StreamClosedError, asyncio.TimeoutError) as error:
                 if self.transport == "proxy" or _is_final(error):
                     raise
-                logger.debug("no way by %s:%s (%s), trying the tunnel", self.host, self.port, error)
+                trouble = f"{self.host}:{self.port} {_said(error)}"
+                logger.debug("no way by %s, trying the tunnel", trouble)
             else:
                 self.transport = "proxy"
                 return stream
-        stream = await self._secure(IOStream(await self._tunnel(), max_buffer_size=MAX_BUFFER_SIZE))
-        self.transport = "tunnel"
+        try:
+            stream = await self._secure(IOStream(await self._tunnel(), max_buffer_size=MAX_BUFFER_SIZE))
+        except OSError as error:
+            if not trouble:
+                raise
+            self.trouble = f"neither directly: {trouble}; nor in a WebSocket: {error}"
+            raise OSError(self.trouble) from error
+        self.transport, self.trouble = "tunnel", trouble
         return stream
+
+    async def _directly(self) -> IOStream:
+        """Where there is another way, not for longer than leaves time for that: some firewalls drop what they do not
+        like, some proxies wait for a line of HTTP.
+        """
+        limit_s = _direct_s() if self.transport == "auto" else None
+        stream = await self._client.connect(self.host, self.port, max_buffer_size=MAX_BUFFER_SIZE, timeout=limit_s)
+        return await self._secure(stream, limit_s)
 
     async def _tunnel(self) -> socket.socket:
         return await open_tunnel(self.tunnel_url, self.tunnel_headers)
 
-    async def _secure(self, stream: IOStream) -> IOStream:
+    async def _secure(self, stream: IOStream, limit_s: float | None = None) -> IOStream:
         stream.set_nodelay(True)
-        try:
-            return await stream.start_tls(False, self.identity.context, server_hostname=server_name(self.name))
-        except BaseException:
-            if stream.socket is not None:  # else it was given to the TLS stream, which closes it
-                stream.close()
-            raise
+        with stream.socket.dup() as spare:
+            try:
+                securing = stream.start_tls(False, self.identity.context, server_hostname=server_name(self.name))
+                return await _within(limit_s, securing, spare)
+            except BaseException:
+                if stream.socket is not None:  # else it was given to the TLS stream, which closes it
+                    stream.close()
+                raise
+
+
+async def _within(limit_s: float | None, securing: asyncio.Future[IOStream], spare: socket.socket) -> IOStream:
+    """The TLS stream. Where it takes too long, or nobody waits any more, its connection is ended by the spare socket:
+    the stream itself is not to be had before it is ready.
+    """
+    try:
+        await asyncio.wait({securing}, timeout=limit_s)
+        if not securing.done():
+            raise asyncio.TimeoutError
+        return securing.result()
+    finally:
+        if not securing.done():
+            with contextlib.suppress(OSError):
+                spare.shutdown(socket.SHUT_RDWR)
+            await asyncio.wait({securing}, timeout=1.0)  # it sees that at once, and closes
+            with contextlib.suppress(OSError, StreamClosedError, asyncio.CancelledError, asyncio.InvalidStateError):
+                securing.result()
+
+
+def _direct_s() -> float:
+    """2.5 s by default. distributed's first try takes at most a fifth of its timeout (`distributed.comm.core`)."""
+    timeout_s: float = parse_timedelta(dask.config.get("distributed.comm.timeouts.connect"), default="seconds")
+    return timeout_s / 12
+
+
+def _said(error: BaseException) -> str:
+    """Why it does not work directly, without OpenSSL's words where we know better."""
+    cause = getattr(error, "real_error", None) or error
+    if isinstance(cause, ConnectionRefusedError):
+        return "refuses connections"
+    if isinstance(cause, (asyncio.TimeoutError, TimeoutError)):
+        return f"does not react within {_direct_s():g} s"
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"shows a certificate that is not the cluster's ({cause.verify_message})"
+    if isinstance(cause, ssl.SSLError):
+        return "does not pass TLS on to the cluster"
+    if isinstance(cause, socket.gaierror):
+        return "is a name without an address"
+    return f"fails: {cause or 'the connection was closed'}"
 
 
 async def route_to(gateway: AsyncGateway, view: ClusterView, transport: Transport = "auto") -> Route:

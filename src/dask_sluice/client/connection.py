@@ -8,18 +8,22 @@ when a JupyterHub's proxy does not know the way yet; a create is safe because it
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import ssl
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit, urlunsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
 from ..wire.errors import SluiceError, from_problem
 from . import config
 from .auth import Auth
+from .errors import ServerUnreachable
+from .explain import foreign, has_no_route, unreachable
 
 TRIES = 6
 """With the pauses between them at least six seconds, in which a load balancer may send us to a server that is gone."""
@@ -30,18 +34,6 @@ STREAM_QUIET_S = 60.0
 TIMEOUT = httpx.Timeout(30.0, connect=10.0, read=60.0)
 
 
-class GatewayServerError(SluiceError):
-    """The server failed, or what answers is no dask-sluice server."""
-
-    code, status, title = "unusable_answer", 502, "Unusable answer"
-
-
-class ServerUnreachable(SluiceError, OSError):
-    """Nothing answers at the address."""
-
-    code, status, title = "server_unreachable", 503, "Server unreachable"
-
-
 def split_address(address: str) -> tuple[str, str | None]:
     """The address without trailing slash and query, and the token that its query held.
 
@@ -49,7 +41,8 @@ def split_address(address: str) -> tuple[str, str | None]:
     """
     parts = urlsplit(address)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"the server's address must look like https://host[:port][/prefix], got {address!r}")
+        meant = f"\nPerhaps http://{address}, or https?" if "://" not in address else ""
+        raise ValueError(f"the server's address must look like https://host[:port][/prefix], got {address!r}{meant}")
     token = parse_qs(parts.query).get("token", [None])[0]
     return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", "")), token
 
@@ -60,7 +53,9 @@ class Connection:
     def __init__(self, address: str, auth: Auth) -> None:
         self.address, self.auth = address, auth
         self._has_answered = False
+        self._doubtful: httpx.Response | httpx.TransportError | None = None
         proxy = config.setting("http-client.proxy", True)
+        self.via = proxy if isinstance(proxy, str) else _proxy_for(address) if proxy is True else None
         self._http = httpx.AsyncClient(
             base_url=address + "/",
             timeout=TIMEOUT,
@@ -112,9 +107,10 @@ class Connection:
                 nothing_sent = isinstance(error, httpx.ConnectError)  # but a wrong address is told at once
                 if last or not (self._has_answered if nothing_sent else repeatable):
                     raise self._unreachable(error) from error
+                self._doubtful = error
                 await asyncio.sleep(_pause(attempt, None))
                 continue
-            self._has_answered = True
+            self._has_answered, self._doubtful = True, response
             if not last and _may_pass(response, repeatable=repeatable):
                 await asyncio.sleep(_pause(attempt, response.headers.get("retry-after")))
                 continue
@@ -144,6 +140,39 @@ class Connection:
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
 
+    @property
+    def trouble(self) -> SluiceError | None:
+        """Why the newest request is being repeated, if it is: for whoever cannot wait for its end."""
+        match self._doubtful:
+            case httpx.TransportError() as error:
+                return self._unreachable(error)
+            case httpx.Response() as response if not response.is_success:
+                try:
+                    self._decode(response)
+                except SluiceError as error:
+                    return error
+        return None
+
+    async def document(self, path: str) -> dict[str, Any]:
+        """The JSON object at `path`, asked for once, whatever the status is.
+
+        raises  as `send`, also where the object describes an error
+        """
+        try:
+            response = await self._http.get(path.lstrip("/"), headers=self._authorization())
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
+        self._has_answered = True
+        if response.headers.get("content-type", "").startswith("application/json"):
+            with contextlib.suppress(json.JSONDecodeError):
+                if isinstance(found := response.json(), dict) and "code" not in found:
+                    return found
+        self._decode(response)
+        raise foreign(self.address, response)
+
+    def _unreachable(self, error: httpx.TransportError) -> ServerUnreachable:
+        return unreachable(self.address, error, via=self.via, answered=self._has_answered)
+
     def _authorization(self) -> dict[str, str]:
         header = self.auth.header()
         return {"Authorization": header} if header else {}
@@ -158,32 +187,18 @@ class Connection:
             try:
                 document = response.json()
             except json.JSONDecodeError as error:
-                raise self._not_a_server(response) from error
+                raise foreign(self.address, response) from error
             if response.is_success:
                 return document
             if isinstance(document, dict) and "code" in document:
                 raise from_problem({**document, "retry_after_s": _seconds(response)}, response.status_code)
-        raise self._not_a_server(response)
+        raise foreign(self.address, response)
 
-    def _unreachable(self, error: Exception) -> ServerUnreachable:
-        return ServerUnreachable(
-            f"no dask-sluice server answers at {self.address}: {str(error) or type(error).__name__}",
-            hint="Is it running, and is the address right? `dask-sluice doctor` looks at every step of the way.",
-        )
 
-    def _not_a_server(self, response: httpx.Response) -> GatewayServerError:
-        kind = response.headers.get("content-type", "no content type")
-        if _has_no_route(response):
-            return GatewayServerError(
-                f"JupyterHub answers at {self.address}, but its proxy has no route to that service",
-                hint="Either no service of this name is in the hub's `services`, or the proxy was just restarted: "
-                "within a few minutes the hub tells it all routes again.",
-            )
-        if response.is_redirect:
-            what = f"a redirect to {response.headers.get('location')}; use that address if it is the server's"
-        else:
-            what = f"status {response.status_code} with {kind}, which no dask-sluice server sends"
-        return GatewayServerError(f"{self.address} answered {response.request.method} {response.url.path} with {what}")
+def _proxy_for(address: str) -> str | None:
+    """The HTTP proxy that this machine's environment names for the address."""
+    parts, proxies = urlsplit(address), getproxies()
+    return None if proxy_bypass(parts.netloc) else proxies.get(parts.scheme) or proxies.get("all")
 
 
 def _verify(address: str) -> ssl.SSLContext | bool:
@@ -197,17 +212,9 @@ def _may_pass(response: httpx.Response, *, repeatable: bool) -> bool:
     """
     if response.status_code in (429, 503):
         return "retry-after" in response.headers
-    if _has_no_route(response):
+    if has_no_route(response):
         return True
     return repeatable and response.status_code in (502, 504)
-
-
-def _has_no_route(response: httpx.Response) -> bool:
-    """Whether a JupyterHub answers whose proxy does not know the service: the hub takes the path for one of its own."""
-    if not response.is_redirect:
-        return False
-    path = urlsplit(response.headers.get("location", "")).path
-    return path.replace("/hub/services/", "/services/", 1) == response.request.url.path != path
 
 
 def _seconds(response: httpx.Response) -> float | None:

@@ -5,6 +5,18 @@ from __future__ import annotations
 from ..wire.errors import SluiceError
 
 
+class GatewayServerError(SluiceError):
+    """The server failed, or what answers is no dask-sluice server; `code` says which of the ways that can be."""
+
+    code, status, title = "unusable_answer", 502, "Unusable answer"
+
+
+class ServerUnreachable(SluiceError, OSError):
+    """Nothing answers at the address; `code` says which hop broke."""
+
+    code, status, title = "server_unreachable", 503, "Server unreachable"
+
+
 class GatewayClusterError(SluiceError):
     """A cluster cannot do what was asked of it: it failed to start, has ended, or is not running."""
 

@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Iterable
 from typing import TYPE_CHECKING
 
 from ..wire.api import EventView
-from .connection import Connection, ServerUnreachable
+from .connection import Connection
+from .errors import ServerUnreachable
 
 if TYPE_CHECKING:
     from .async_gateway import AsyncGateway

@@ -255,7 +255,7 @@ class _Connection:
             case Elsewhere():
                 raise pages.Redirect(goal.location)
             case Nowhere():
-                raise pages.not_found(target)
+                raise pages.not_found(target, self._settings.prefix)
 
     async def _to_server(self, request: h11.Request, target: str, headers: Headers) -> None:
         if not header(headers, b"host"):

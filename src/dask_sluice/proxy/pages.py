@@ -139,7 +139,7 @@ def server_away() -> Refusal:
         "server_unavailable",
         "The server is restarting",
         "The dask-sluice server does not answer just now; clusters that are running go on computing.",
-        "Try again in a few seconds.",
+        "Try again in a few seconds. If it stays away, whoever runs it has to start it; its log says why it ended.",
         [(b"Retry-After", b"2"), _ELSEWHERE],
     )
 
@@ -167,9 +167,10 @@ def no_request(status: int, why: str) -> Refusal:
     )
 
 
-def not_found(path: str) -> Refusal:
+def not_found(path: str, prefix: str) -> Refusal:
     """404: no such path."""
-    return Refusal(404, "route_not_found", "Not found", f"There is nothing at {path}.", "Check the address.")
+    hint = f"Everything here is under {prefix}/." if prefix else "Check the address."
+    return Refusal(404, "route_not_found", "Not found", f"There is nothing at {path}.", hint)
 
 
 def unknown_cluster(name: str) -> Refusal:

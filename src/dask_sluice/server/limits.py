@@ -109,6 +109,8 @@ class LimitBook:
             bounds += self.bounds(scope)
         base, each = scheduler_amounts(scheduler), worker_amounts(worker)
         for bound in bounds:
+            if bound.most == 0 and bound.dimension == 0:
+                raise too_many_clusters(owner, 0, bound)
             if base[bound.dimension] > bound.most:
                 raise _never_fits("a scheduler", base, bound)
         counts = [
@@ -137,8 +139,15 @@ def _never_fits(what: str, needs: Amounts, bound: Bound) -> LimitExceeded:
 
 def too_many_clusters(owner: str, used: int, bound: Bound) -> LimitExceeded:
     """The refusal of one more cluster."""
+    details = {"limit": bound.key, "value": bound.most, "use": used, "unit": "clusters"}
+    if bound.most == 0:
+        return LimitExceeded(
+            f"{owner} may have no clusters here ({bound.key} is 0)",
+            hint="Ask the administrator who sets the limit.",
+            details=details,
+        )
     return LimitExceeded(
         f"{owner} has {used} clusters, and the limit is {bound.shown}; it counts those that are starting or stopping",
         hint="Stop one that you no longer need (gateway.list_clusters() shows them), or connect to it.",
-        details={"limit": bound.key, "value": bound.most, "use": used, "unit": "clusters"},
+        details=details,
     )

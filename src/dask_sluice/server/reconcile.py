@@ -161,7 +161,9 @@ def _end_if_start_takes_too_long(draft: Draft) -> None:
     elif record.reason.code is ReasonCode.QUOTA_EXCEEDED:
         draft.end(record.reason, failed=True)
     elif (lines := lines_of_living(draft, job, since + limit_s)) is not None:
-        reason = plain(ReasonCode.SCHEDULER_START_TIMEOUT, limit_s=limit_s, phase=record.phase, last_lines=lines)
+        silent = record.reason.code is ReasonCode.BACKEND_UNAVAILABLE
+        phase = f"{record.phase}; {record.reason.sentence}" if silent else record.phase
+        reason = plain(ReasonCode.SCHEDULER_START_TIMEOUT, limit_s=limit_s, phase=phase, last_lines=lines)
         draft.end(reason, failed=True)
 
 

@@ -222,4 +222,6 @@ def from_problem(problem: Mapping[str, Any], status: int) -> SluiceError:
     message = str(problem.get("detail") or problem.get("title") or f"HTTP status {status}")
     if cls is OptionInvalid:
         return OptionInvalid(str(details.get("option", "")), message, **fields)
-    return cls(message, **fields)
+    error = cls(message, **fields)
+    error.code = str(problem.get("code") or cls.code)
+    return error

@@ -150,7 +150,8 @@ CATALOGUE: Mapping[ReasonCode, ReasonText] = {
     ),
     ReasonCode.SCHEDULER_START_TIMEOUT: ReasonText(
         "the scheduler was not ready {limit_s} after it was submitted (phase: {phase}){last_lines}",
-        "Try again; if it happens again, ask the administrator to look at the machine's load or raise the limit.",
+        "The last lines of its log say what it was at. Where it cannot reach the server, an administrator corrects "
+        "listen.agent_url; else the machine has too much to do, or timeouts.scheduler_start_s is too short.",
     ),
     ReasonCode.SCHEDULER_ENDED: ReasonText(
         "the scheduler ended unexpectedly: {how}{last_lines}",
@@ -174,7 +175,8 @@ CATALOGUE: Mapping[ReasonCode, ReasonText] = {
         "Trying the same again will not help: choose other options, or ask the administrator.",
     ),
     ReasonCode.BACKEND_UNAVAILABLE: ReasonText(
-        "the {backend} backend does not answer: {message}", "The server tries again by itself."
+        "the {backend} backend does not answer: {message}",
+        "The server tries again by itself. Where it stays so, an administrator mends what the sentence names.",
     ),
     ReasonCode.SCALED: ReasonText("{by} asked for {count_workers}"),
     ReasonCode.ADAPT_SET: ReasonText("{by} asked for adaptive scaling between {minimum} and {maximum} workers"),

@@ -113,9 +113,12 @@ async def _by_header(connection: HTTPConnection, header: str) -> Caller:
     shown = from_header(header, caller_address(connection))
     caller = await services(connection).authenticator.authenticate(shown) if shown else None
     if caller is None:
-        raise AuthenticationRequired(
-            "this token or password is not accepted", hint=_HINTS[services(connection).authenticator.form]
-        )
+        form = services(connection).authenticator.form
+        what = "password" if form is LoginForm.PASSWORD else "token"
+        if shown is None or not shown.secret:
+            raise AuthenticationRequired(f"no {what} came along", hint=_HINTS[form])
+        whose = f" of {shown.user}" if form is LoginForm.PASSWORD else ""
+        raise AuthenticationRequired(f"this {what}{whose} is not accepted", hint=_HINTS[form])
     connection.state.proof = shown.secret if shown else ""
     return _with_role(connection, caller)
 

@@ -91,7 +91,8 @@ def unsupported(settings: Settings, backend: Capabilities) -> Iterator[Problem]:
         given = dumped(setup)
         for key in ("image", "scheduler_image"):
             if given.get(key) and not backend.runs_images:
-                yield (*place, key), f"the backend {backend.name!r} runs no container images"
+                other = "leave it out, or choose a backend whose clusters are containers"
+                yield (*place, key), f"the backend {backend.name!r} runs no container images: {other}"
         if given.get("backend") and not backend.takes_overlay:
             keys = ", ".join(given["backend"]) if isinstance(given["backend"], Mapping) else "keys"
             yield (*place, "backend"), f"the backend {backend.name!r} has no use for {keys}: it takes no such settings"

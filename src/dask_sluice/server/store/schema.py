@@ -42,7 +42,7 @@ def prepare(location: Location) -> None:
                 connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
             _bring_up_to_date(connection, name_of(location))
     except (OSError, DBAPIError) as error:
-        why = error.orig if isinstance(error, DBAPIError) else error
+        why = str(error.orig if isinstance(error, DBAPIError) else error).partition("\n")[0]  # then libpq asks back
         raise BackendUnavailable(
             f"the server cannot use its database {name_of(location)}: {why}", hint=HINTS[engine.dialect.name]
         ) from error

@@ -131,7 +131,10 @@ def _ask(path: str, account: Account, timeout_s: float) -> tuple[str, str, int |
         ) from None
     except FileNotFoundError:
         if _is_missing(path, account, timeout_s):
-            raise EnvironmentInvalid(f"there is no environment at {path}") from None
+            raise EnvironmentInvalid(
+                f"there is no environment at {path}",
+                hint="Environments are paths on the server's machine, where clusters run; yours may be another one.",
+            ) from None
         raise EnvironmentInvalid(
             f"{path} is not a Python environment: there is no bin/python in it",
             hint="Give the path of a venv, a conda prefix or a Python interpreter.",

@@ -346,7 +346,10 @@ def _could_not_start(purpose: Purpose, log: Path) -> EnvironmentInvalid | Unavai
     """The error to raise: with what the interpreter said last."""
     lines = read_end(log, 2000).strip().splitlines()[-1:] or ["it did not say why"]
     if purpose.path:
-        return EnvironmentInvalid(f"the environment {purpose.path} cannot run a cluster: {lines[0][:500]}")
+        return EnvironmentInvalid(
+            f"the environment {purpose.path} cannot run a cluster: {lines[0][:500]}",
+            hint="On the server's machine, let its python import distributed: that shows all of the error.",
+        )
     return Unavailable(f"the server's own environment cannot run a cluster: {lines[0][:500]}")
 
 
