@@ -7,6 +7,7 @@ the server.
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import Any
 
 import click
@@ -84,7 +85,9 @@ class _Commands(click.Group):
     def invoke(self, context: click.Context) -> Any:
         """Run the subcommand; every error that we know ends as a sentence and its exit code, never a traceback."""
         try:
-            return super().invoke(context)
+            with warnings.catch_warnings():
+                warnings.showwarning = _warn
+                return super().invoke(context)
         except ModuleNotFoundError as error:
             raise _missing(context.invoked_subcommand or "", error) from error
         except Exception as error:
@@ -92,6 +95,11 @@ class _Commands(click.Group):
             if told is None:
                 raise
             raise Exit(*told) from error
+
+
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    """As a sentence; the line of code it comes from is no matter of whoever gave the command."""
+    click.echo(f"dask-sluice: warning: {message}", err=True)
 
 
 def _missing(command: str, error: ModuleNotFoundError) -> Exit:
