@@ -18,7 +18,7 @@ from typing import Any, NoReturn, Optional, TypedDict
 
 from ..wire.launch import LAST_WORDS_VARIABLE, LAUNCH_VARIABLE
 from ..wire.processes import process_stat
-from .read_early import needs_new_interpreter
+from .read_early import take_over
 
 
 class Account(TypedDict):
@@ -68,17 +68,12 @@ def run(fork: Fork, status: int, run_agent: Callable[[str], Any]) -> NoReturn:
         _tell(status, {"error": error.strerror or str(error), "errno": error.errno, "path": error.filename})
         os._exit(125)
     _tell(status, told)
-    anew = needs_new_interpreter(fork["variables"], os.environ)
-    os.environ.update(fork["variables"])
+    anew = take_over(fork["variables"])
     os.environ[LAUNCH_VARIABLE] = fork["launch"]
     os.environ[LAST_WORDS_VARIABLE] = fork["last_words"]
     if anew:
         _run_cold(fork["launch"])
     gc.enable()
-    if any(name.startswith("DASK_") for name in fork["variables"]):
-        import dask
-
-        dask.config.refresh()
     sys.exit(run_agent(fork["launch"]))
 
 

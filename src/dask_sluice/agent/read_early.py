@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -32,6 +33,17 @@ def noting_what_is_read() -> Iterator[None]:
         yield
     finally:
         dask.config.get = get
+
+
+def take_over(variables: Mapping[str, str]) -> bool:
+    """Set these variables; whether a new interpreter is needed for one of them. Else Dask has read them anew."""
+    anew = needs_new_interpreter(variables, os.environ)
+    os.environ.update(variables)
+    if not anew and any(name.startswith("DASK_") for name in variables):
+        import dask
+
+        dask.config.refresh()
+    return anew
 
 
 def needs_new_interpreter(variables: Mapping[str, str], present: Mapping[str, str]) -> bool:

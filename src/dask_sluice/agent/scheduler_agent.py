@@ -222,6 +222,7 @@ class SchedulerAgent:
 
     async def _retire(self, names: set[str], count: int, *, by_the_server: bool = True) -> None:
         """Move data away from these workers and close them; from `count` more of our own choice too.
+
         A worker whose data has nowhere to go yet is tried again, until the server has it ended.
 
         by_the_server   false: the server is not told that they were retired, since its backend knows what took them

@@ -21,7 +21,7 @@ from typing import NoReturn, Optional
 
 from ..wire.launch import LAUNCH_VARIABLE, Claim, ClaimAnswer, SchedulerLaunch, WaitingLaunch
 from .nursery_warm import import_all
-from .read_early import needs_new_interpreter
+from .read_early import take_over
 from .signals import until
 
 log = logging.getLogger("sluice.agent")
@@ -44,14 +44,8 @@ def wait(launch: WaitingLaunch) -> Optional[SchedulerLaunch]:
         log.info("nobody needed this process in %d s: another one takes its place", launch["wait_s"])
         return None
     log.info("becoming the scheduler of %s", claim["launch"]["cluster"])
-    anew = needs_new_interpreter(claim["variables"], os.environ)
-    os.environ.update(claim["variables"])
-    if anew:
+    if take_over(claim["variables"]):
         _start_anew(claim["launch"])
-    if any(name.startswith("DASK_") for name in claim["variables"]):
-        import dask
-
-        dask.config.refresh()
     return claim["launch"]
 
 
