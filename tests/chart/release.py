@@ -6,11 +6,13 @@ import base64
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,12 @@ def _run(*command: str, timeout_s: float) -> None:
         raise NotThere(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
 
 
+def _listens(address: str, port: int) -> bool:
+    with suppress(OSError), socket.create_connection((address, port), timeout=5):
+        return True
+    return False
+
+
 def in_cluster(kube: Kube) -> list[str]:
     """Names of images that the kit's cluster has."""
     assert kube.directory is not None
@@ -91,8 +99,9 @@ class HelmRelease:
         """Of whoever runs helm."""
 
     def install(self) -> None:
-        """Install or upgrade; return once everything is ready."""
+        """Install or upgrade; return once everything is ready, and reached."""
         self._helm("upgrade", "--install", self.name, *self._given(), "--wait", "--timeout", f"{INSTALL_S}s")
+        self._is_reached()
 
     def upgrade_fails(self) -> str:
         """What helm says when it refuses."""
@@ -103,8 +112,16 @@ class HelmRelease:
         return self._helm("test", self.name, "--logs", "--timeout", f"{INSTALL_S}s")
 
     def rollback(self) -> None:
-        """Back to what was installed before; return once everything is ready."""
+        """Back to what was installed before; return once everything is ready, and reached."""
         self._helm("rollback", self.name, "--wait", "--timeout", f"{INSTALL_S}s")
+        self._is_reached()
+
+    def _is_reached(self) -> None:
+        """Return once its Services pass connections on: a node hears of pods a little after they are ready."""
+        for service in self.kube.items(self.namespace, "services"):
+            if service["metadata"].get("annotations", {}).get("meta.helm.sh/release-name") == self.name:
+                address, port = service["spec"]["clusterIP"], service["spec"]["ports"][0]["port"]
+                until(partial(_listens, address, port), f"{service['metadata']['name']} at {address}, port {port}")
 
     def uninstall(self) -> None:
         self._helm("uninstall", self.name, "--wait", "--timeout", f"{INSTALL_S}s")
