@@ -25,9 +25,11 @@ THE_CHART_DECIDES: Mapping[str, tuple[str, ...]] = {
     "": ("data_dir",),
     "Authenticator": ("token",),
     "Listen": ("address", "port", "for_proxies", "proxy_token", "tls_certificate", "tls_key"),
-    "KubernetesSettings": ("kubeconfig", "context"),
+    "KubernetesSettings": ("kubeconfig", "context", "isolate_clusters"),
 }
 """Settings of the server that values cannot give, by the name of their section's class."""
+RIGHTS = ("rights.json", "rights-isolation.json", "rights-warm.json")
+"""What the backend may do: always, where each cluster has a network policy, where schedulers wait."""
 
 Object = Annotated[dict[str, Any], WithJsonSchema({"type": "object"})]
 Objects = Annotated[list[Object], WithJsonSchema({"type": "array", "items": {"type": "object"}})]
@@ -583,8 +585,7 @@ def files() -> dict[str, str]:
     return {
         "values.yaml": values(),
         "values.schema.json": json.dumps(schema(), indent=1) + "\n",
-        "files/rights.json": (package / "rights.json").read_text(),
-        "files/rights-warm.json": (package / "rights-warm.json").read_text(),
+        **{f"files/{name}": (package / name).read_text() for name in RIGHTS},
     }
 
 

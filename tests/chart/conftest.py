@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from ..conftest import not_here
 from ..kubernetes.kube import Kube, NotThere
 from ..postgresql import BINARIES, PostgreSQL
+from .enforcement import enforcing, kube_router
 from .release import RESTRICTED, Release, image_there
 
 
@@ -27,6 +29,21 @@ def release(kube: Kube, image_name: str) -> Iterator[Release]:
     """Not installed yet: the test has a say in its values. Its namespace enforces Pod Security `restricted`."""
     with kube.namespace("sluice-chart", **RESTRICTED) as namespace:
         yield Release(kube, namespace, image_name)
+
+
+@pytest.fixture(scope="session")
+def router(kube: Kube) -> Path:
+    try:
+        return kube_router(kube)
+    except NotThere as error:
+        not_here(str(error))
+
+
+@pytest.fixture
+def enforced(kube: Kube, router: Path) -> Iterator[None]:
+    """A network that enforces network policies."""
+    with enforcing(kube, router):
+        yield
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -91,6 +92,12 @@ def one(documents: Documents, kind: str, name: str = "", namespace: str = "") ->
 
 def every(documents: Documents, kind: str) -> Documents:
     return [each for each in documents if each["kind"] == kind]
+
+
+def rights(*names: str) -> list[dict[str, Any]]:
+    """Rules of the Role where each cluster has a network policy; and those of further `names`."""
+    files = ("rights", "rights-isolation", *names)
+    return [rule for name in files for rule in json.loads((CHART / "files" / f"{name}.json").read_text())]
 
 
 def server_config(documents: Documents) -> str:

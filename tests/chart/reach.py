@@ -1,5 +1,5 @@
 """Who may connect to whom by network policies, as Kubernetes says that they work: nothing here needs a network that
-enforces any.
+enforces any (`enforcement.py` has one).
 
 Pods are also known by their addresses to rules about addresses, as with most networks.
 """

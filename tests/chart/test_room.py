@@ -4,12 +4,12 @@ out by everything else; a site that asks for neither has nothing of them.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
+import yaml
 
-from .helm import CHART, NAME, Documents, Refused, every, one, rendered, template
+from .helm import NAME, Documents, Refused, every, one, rendered, rights, server_config, template
 
 WARM = {"config": {"backend": {"kubernetes": {"warm_schedulers": [{"count": 2, "profile": "small"}]}}}}
 NONE = {"config": {"backend": {"kubernetes": {"warm_schedulers": [{"count": 0}]}}}}
@@ -28,11 +28,17 @@ def who_reaches_schedulers(documents: Documents) -> list[str]:
 
 
 def test_only_where_schedulers_wait_may_the_server_change_pods_and_reach_schedulers() -> None:
-    base, more = (json.loads((CHART / "files" / name).read_text()) for name in ("rights.json", "rights-warm.json"))
-    assert rules(rendered({})) == rules(rendered(NONE)) == base
-    assert rules(rendered(WARM)) == [*base, *more]
-    assert who_reaches_schedulers(rendered({})) == ["proxy", "dask-worker"]
-    assert who_reaches_schedulers(rendered(WARM)) == ["proxy", "dask-worker", "server"]
+    assert rules(rendered({})) == rules(rendered(NONE)) == rights()
+    assert sorted(map(str, rules(rendered(WARM)))) == sorted(map(str, rights("rights-warm")))
+    assert who_reaches_schedulers(rendered({})) == ["proxy"]
+    assert who_reaches_schedulers(rendered(WARM)) == ["proxy", "server"]
+
+
+def test_only_where_each_cluster_has_a_policy_may_the_server_make_any() -> None:
+    without = rendered({"networkPolicy": {"enabled": False}})
+    assert rules(without) == [rule for rule in rights() if rule["resources"] != ["networkpolicies"]]
+    said = [yaml.safe_load(server_config(found))["backend"]["kubernetes"] for found in (without, rendered({}))]
+    assert ["isolate_clusters" in each for each in said] == [False, True]
 
 
 def test_a_slip_in_a_wish_is_refused_with_its_place() -> None:

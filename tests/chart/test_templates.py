@@ -27,6 +27,7 @@ from .helm import (
     one,
     pods,
     rendered,
+    rights,
     server_config,
     template,
     values_of,
@@ -66,7 +67,11 @@ def test_the_settings_of_the_server_arrive_as_they_were_written(tmp_path: Path) 
     given = yaml.safe_load(text)
     for section, value in SITE["config"].items():
         assert given[section] | value == given[section] or section == "backend"
-    assert given["backend"]["kubernetes"] == {"instance": NAME, **SITE["config"]["backend"]["kubernetes"]}
+    assert given["backend"]["kubernetes"] == {
+        "instance": NAME,
+        "isolate_clusters": True,
+        **SITE["config"]["backend"]["kubernetes"],
+    }
 
 
 @pytest.mark.parametrize("name", VALUES)
@@ -99,8 +104,7 @@ def test_only_the_server_has_an_account_of_kubernetes() -> None:
 def test_the_rights_are_those_that_the_backend_lists_and_no_cluster_role() -> None:
     documents = rendered(SITE)
     role = one(documents, "Role")
-    rights = json.loads((CHART / "files" / "rights.json").read_text())
-    assert (role["metadata"]["namespace"], role["rules"]) == ("dask-jobs", rights)
+    assert (role["metadata"]["namespace"], role["rules"]) == ("dask-jobs", rights())
     assert one(documents, "RoleBinding")["subjects"][0]["namespace"] == "dask"
     assert not every(documents, "ClusterRole")
 

@@ -15,7 +15,7 @@ import yaml
 from dask_sluice.server.settings import Settings
 from scripts import chart_values
 
-from .helm import CHART, VALUES, Refused, rendered, template, values_of
+from .helm import CHART, VALUES, Refused, rendered, rights, template, values_of
 
 WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("d.1 of the scheduler, a level too high", {"config": {"scheduler": {}}}, "/config': additional properties"),
@@ -142,6 +142,5 @@ def described() -> str:
 def test_the_rights_in_the_documents_are_those_of_the_role() -> None:
     page = (CHART.parents[1] / "docs" / "kubernetes-install.md").read_text()
     table = page.partition("<!-- rights -->\n")[2].partition("\n\n")[0].splitlines()[2:]
-    rights = json.loads((CHART / "files" / "rights.json").read_text())
-    told = [f"| {', '.join(rule['resources'])} | {', '.join(rule['verbs'])} |" for rule in rights]
+    told = [f"| {', '.join(rule['resources'])} | {', '.join(rule['verbs'])} |" for rule in rights()]
     assert table == told

@@ -119,13 +119,13 @@ class Kube:
         finally:
             self.run("delete", "namespace", name, "--wait=false")
 
-    def account(self, namespace: str, directory: Path, *, warm: bool = False) -> Access:
+    def account(self, namespace: str, directory: Path, *more: str) -> Access:
         """Access with the rights that the backend says it needs, and no other: as the chart's pod would have it.
 
-        warm   with those that giving waiting schedulers away needs
+        more   `rights-warm` for giving waiting schedulers away, `rights-isolation` for policies of clusters
         """
-        files = ["rights.json", *(["rights-warm.json"] if warm else [])]
-        rules = [rule for file in files for rule in json.loads((Path(kubernetes.__file__).parent / file).read_text())]
+        package = Path(kubernetes.__file__).parent
+        rules = [rule for name in ("rights", *more) for rule in json.loads((package / f"{name}.json").read_text())]
         about = {"name": "dask-sluice", "namespace": namespace}
         group = "rbac.authorization.k8s.io"
         self.apply(

@@ -65,8 +65,9 @@ def address_for_pods(access: Access) -> str:
 @contextmanager
 def server(kube: Kube, namespace: str, directory: Path, **settings: Any) -> Iterator[LiveServer]:
     """A server over the namespace; `settings` over those that tests have."""
-    warm = "warm_schedulers" in settings.get("backend", {}).get("kubernetes", {})
-    access = kube.account(namespace, directory / "account", warm=warm)
+    asked = settings.get("backend", {}).get("kubernetes", {})
+    further = {"warm_schedulers": "rights-warm", "isolate_clusters": "rights-isolation"}
+    access = kube.account(namespace, directory / "account", *(further[key] for key in further if key in asked))
     ours = {
         "listen": {"address": address_for_pods(access)},
         "backend": {

@@ -165,7 +165,7 @@ async def submitted(backend: KubernetesBackend, each: Job) -> Handle:
 async def test_two_servers_neither_make_too_many_nor_give_one_away_twice(
     kube: Kube, namespace: str, tmp_path: Path
 ) -> None:
-    access = kube.account(namespace, tmp_path / "account", warm=True)
+    access = kube.account(namespace, tmp_path / "account", "rights-warm")
     async with servers(access, tmp_path, 3) as (one, other):
         waiting = await asyncio.to_thread(ready, kube, namespace, 3)
         one.lead(False)
@@ -191,7 +191,7 @@ async def test_two_servers_neither_make_too_many_nor_give_one_away_twice(
 async def test_who_wants_another_size_image_or_namespace_is_given_a_pod_of_their_own(
     kube: Kube, namespace: str, tmp_path: Path
 ) -> None:
-    access = kube.account(namespace, tmp_path / "account", warm=True)
+    access = kube.account(namespace, tmp_path / "account", "rights-warm")
     async with servers(access, tmp_path, 1) as (one, _):
         (waiting,) = await asyncio.to_thread(ready, kube, namespace, 1)
         larger = Size(cores=1, cores_request=0.05, memory_bytes=2**30, memory_request_bytes=64 * 2**20, threads=1)
@@ -211,7 +211,7 @@ async def test_who_wants_another_size_image_or_namespace_is_given_a_pod_of_their
 async def test_one_that_cannot_be_told_is_not_used_and_the_cluster_starts_all_the_same(
     kube: Kube, namespace: str, tmp_path: Path
 ) -> None:
-    access = kube.account(namespace, tmp_path / "account", warm=True)
+    access = kube.account(namespace, tmp_path / "account", "rights-warm")
     async with servers(access, tmp_path, 1) as (one, _):
         (waiting,) = await asyncio.to_thread(ready, kube, namespace, 1)
         for pid in processes_of(kube, pods(kube, namespace, WAITING)[waiting]):

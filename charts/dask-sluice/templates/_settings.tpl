@@ -19,6 +19,9 @@
 {{- $listen := dict "for_proxies" (printf "%s:%d" $address $port) "proxy_token" (dict "file" "/etc/dask-sluice/keys/proxy-token") -}}
 {{- /* A folder of its own in the volume, whose root belongs to root. */ -}}
 {{- $decided := dict "data_dir" "/var/lib/dask-sluice/data" "listen" $listen -}}
+{{- if and (eq $kind "kubernetes") .Values.networkPolicy.enabled -}}
+{{- $_ := set $decided "backend" (dict "kubernetes" (dict "isolate_clusters" true)) -}}
+{{- end -}}
 {{- if eq (dig "authenticator" "kind" "token" $config) "token" -}}
 {{- $_ := set $decided "authenticator" (dict "token" (dict "file" "/etc/dask-sluice/keys/token")) -}}
 {{- end -}}

@@ -37,6 +37,8 @@ cluster.scale(1)
 client = cluster.get_client()
 """
 PASSWORD = "correct horse battery staple"
+JUPYTERHUB = Path(__file__).parent / "jupyterhub"
+"""A stand-in for JupyterHub's chart (decision 0061)."""
 SLUICE = "dask-sluice"
 """Our release, as the page has it: its Service is called the same."""
 SETTINGS = {
@@ -75,7 +77,7 @@ class HubRelease(HelmRelease):
     speakers = ("component=hub", "component=proxy", "component=singleuser-server")
 
     def __init__(self, kube: Kube, namespace: str, images: Images, directory: Path) -> None:
-        super().__init__(kube, namespace, "jupyterhub", Path(__file__).parent / "jupyterhub")
+        super().__init__(kube, namespace, "jupyterhub", JUPYTERHUB)
         pair = dict(zip(("name", "tag"), images.hub.rsplit(":", 1), strict=True))
         users = {"ours": images.ours, "stock": images.stock}
         self.values = merged(

@@ -1,5 +1,6 @@
 """A hub in another namespace than ours, beneath a base URL, whose proxy speaks https with a certificate of the site's
-own authority: with what the table of docs/jupyterhub.md says, notebooks compute there as well.
+own authority: with what the table of docs/jupyterhub.md says, notebooks compute there as well, also where a network
+enforces both charts' policies.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import secrets
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -22,10 +24,10 @@ from ...kubernetes.kube import Kube, until
 from ...kubernetes.site import merged
 from ...live import KILLED
 from ..release import RESTRICTED
-from .hub import CLUSTER, SLUICE, STEPS, HubRelease, sluice_beside
+from .hub import CLUSTER, SLUICE, STEPS, HubRelease, documented, sluice_beside
 from .images import Images
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.usefixtures("enforced")]
 TOKEN_KEY = "hub.services.dask-gateway.apiToken"
 
 
@@ -77,6 +79,14 @@ def authority_of_notebooks(name: str) -> dict[str, object]:
     }
 
 
+def policies_with(namespace: str) -> dict[str, Any]:
+    """What the page says of the hub's policies where ours is in this namespace."""
+    values = documented("policies elsewhere")
+    peer = values["singleuser"]["networkPolicy"]["egress"][0]["to"][0]
+    peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] = namespace
+    return values
+
+
 @pytest.fixture(scope="module")
 def hub(kube: Kube, image_name: str, images: Images, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubRelease]:
     token = secrets.token_hex(32)
@@ -98,7 +108,7 @@ def hub(kube: Kube, image_name: str, images: Images, tmp_path_factory: pytest.Te
         hub = HubRelease(kube, jupyter, images, tmp_path_factory.mktemp("hub"))
         manual = {"cert": certificate.certificate, "key": certificate.key}
         hub.values = merged(
-            hub.values,
+            merged(hub.values, policies_with(dask)),
             {
                 "hub": {"baseUrl": "/jupyter/", "services": {"dask-gateway": {"apiToken": token}}},
                 "proxy": {"https": {"enabled": True, "type": "manual", "hosts": [host], "manual": manual}},

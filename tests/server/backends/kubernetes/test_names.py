@@ -120,8 +120,6 @@ def test_the_selector_finds_what_the_labels_mark_and_nothing_of_another_server()
         return all(labels.get(key) == value for key, value in (each.split("=") for each in selector.split(",")))
 
     assert finds(names.selector(settings))
-    assert finds(names.selector(settings, job_for("ada").cluster))
-    assert not finds(names.selector(settings, "another-0a1b2c3d"))
     assert not finds(names.selector(KubernetesSettings(instance="two")))
 
 

@@ -124,18 +124,15 @@ class KubernetesBackend:
                 "backend.kubernetes.namespaces (with the chart: rbac.namespaces)"
             )
         given = await self._warm.given(job, namespace)
-        if given is not None:
-            yield handle_of(given)
-            return
-        pod = await self._creations.pod(job, namespace)
-        # The kubelet wants it in some milliseconds: it is made while the handle is being saved.
-        secret = asyncio.create_task(self._creations.secret(job, pod))
+        pod = given or await self._creations.pod(job, namespace)
+        # The kubelet wants its Secret in some milliseconds: it is made while the handle is being saved.
+        beside = asyncio.create_task(self._creations.beside(job, pod, is_told=given is not None))
         try:
             yield handle_of(pod)
-            await secret
+            await beside
         finally:
-            secret.cancel()
-            await asyncio.gather(secret, return_exceptions=True)
+            beside.cancel()
+            await asyncio.gather(beside, return_exceptions=True)
 
     async def observe(self, handles: Sequence[Handle]) -> list[Seen]:
         if handles and (silence := self._sights.silence):

@@ -1,10 +1,12 @@
-"""Making the objects of a job: its pod first, then what the pod needs, which the pod owns.
+"""Making the objects of a job: its pod first, then what goes with the pod, which the pod owns.
 
 In that order nothing is ever left over: whatever a killed server had made is either found by the pod's labels, or
 goes with the pod.
 """
 
 from __future__ import annotations
+
+import asyncio
 
 from ..protocol import Job, JobKind, Unavailable
 from . import names, objects, pods
@@ -20,7 +22,7 @@ AT_ONCE = 16
 
 
 class Creations:
-    """Makes pods and Secrets."""
+    """Makes pods, and what goes with them."""
 
     def __init__(self, api: Api, sights: Sights, settings: KubernetesSettings, agents: Agents) -> None:
         self._api = api
@@ -66,22 +68,24 @@ class Creations:
         self._sights.put(made)
         return made
 
-    async def secret(self, job: Job, pod: Object) -> None:
-        """What the pod is told: its launch document.
+    async def beside(self, job: Job, pod: Object, *, is_told: bool) -> None:
+        """What goes with the pod: the Secret with its launch document, unless it is told what that says; and, with a
+        scheduler, its cluster's network policy.
 
         raises  Refused, Unavailable
         """
-        metadata = pod["metadata"]
-        owner = objects.owner_reference("Pod", metadata["name"], metadata["uid"])
-        manifest = objects.secret_manifest(
-            job,
-            self._settings,
-            namespace=metadata["namespace"],
-            owner=owner,
-            grace_s=pod["spec"]["terminationGracePeriodSeconds"],
-        )
-        path = f"/api/v1/namespaces/{metadata['namespace']}/secrets"
-        await create(self._api, path, manifest, metadata["name"])
+        about = pod["metadata"]
+        namespace, owner = about["namespace"], objects.owner_reference("Pod", about["name"], about["uid"])
+        making = []
+        if not is_told:
+            grace_s = pod["spec"]["terminationGracePeriodSeconds"]
+            secret = objects.secret_manifest(job, self._settings, namespace=namespace, owner=owner, grace_s=grace_s)
+            making.append(create(self._api, f"/api/v1/namespaces/{namespace}/secrets", secret, about["name"]))
+        if self._settings.isolate_clusters and job.kind is JobKind.SCHEDULER:
+            policy = objects.policy_manifest(job, self._settings, namespace=namespace, owner=owner)
+            path = f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies"
+            making.append(create(self._api, path, policy, "the cluster's network policy"))
+        await asyncio.gather(*making)
 
     def _scheduler_of(self, job: Job) -> Object | None:
         """A worker's objects go with its scheduler's pod, also when no server is there to see to it."""

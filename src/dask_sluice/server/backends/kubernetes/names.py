@@ -73,12 +73,18 @@ def namespace_of(job: Job, settings: KubernetesSettings, own: str) -> str:
     return fitted(settings.namespace.replace("{user.escaped}", escaped(job.owner))) if settings.namespace else own
 
 
-def selector(settings: KubernetesSettings, cluster: str = "") -> str:
-    """The label selector of all our objects, or of one cluster's."""
-    labels = {NAME_LABEL: settings.app_name, INSTANCE_LABEL: settings.instance, MANAGED_BY_LABEL: MANAGED_BY}
-    if cluster:
-        labels[CLUSTER_LABEL] = cluster
-    return _joined(labels)
+def selector(settings: KubernetesSettings) -> str:
+    """The label selector of all our objects."""
+    return _joined(_ours(settings))
+
+
+def labels_of_cluster(cluster: str, settings: KubernetesSettings) -> dict[str, str]:
+    """The labels that all pods of a cluster have, and no others."""
+    return {**_ours(settings), CLUSTER_LABEL: cluster}
+
+
+def _ours(settings: KubernetesSettings) -> dict[str, str]:
+    return {NAME_LABEL: settings.app_name, INSTANCE_LABEL: settings.instance, MANAGED_BY_LABEL: MANAGED_BY}
 
 
 def _joined(labels: Mapping[str, str]) -> str:
@@ -106,11 +112,8 @@ def labels_of(job: Job, settings: KubernetesSettings) -> dict[str, str]:
     user = {settings.user_label: name} if settings.user_label else {}
     return {
         **user,
-        NAME_LABEL: settings.app_name,
+        **labels_of_cluster(job.cluster, settings),
         COMPONENT_LABEL: COMPONENTS[job.kind],
-        MANAGED_BY_LABEL: MANAGED_BY,
-        INSTANCE_LABEL: settings.instance,
-        CLUSTER_LABEL: job.cluster,
         JOB_LABEL: job.id,
     }
 

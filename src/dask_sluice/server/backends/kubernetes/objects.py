@@ -1,4 +1,4 @@
-"""What a pod needs beside it: the Secret with its launch document, the ConfigMap with the agent. Pure."""
+"""What there is beside pods: Secrets with launch documents, the ConfigMap with the agent, network policies. Pure."""
 
 from __future__ import annotations
 
@@ -103,6 +103,30 @@ def agent_manifest(archive: bytes, fingerprint: str, settings: KubernetesSetting
         "metadata": _metadata(names.agent_config_map(fingerprint), namespace, names.agent_labels(settings), None),
         "immutable": True,
         "binaryData": {AGENT_FILE: _base64(archive)},
+    }
+
+
+def policy_manifest(
+    job: Job, settings: KubernetesSettings, *, namespace: str, owner: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The network policy of a cluster: its pods reach one another. Policies add up, so nothing is closed by it to which
+    others open a way.
+
+    job     the scheduler's
+    owner   see `owner_reference`
+    """
+    pods = {"matchLabels": names.labels_of_cluster(job.cluster, settings)}
+    name, labels = names.object_name(job.id), names.labels_of(job, settings)
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": _metadata(name, namespace, labels, owner),
+        "spec": {
+            "podSelector": pods,
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": [{"from": [{"podSelector": pods}]}],
+            "egress": [{"to": [{"podSelector": pods}]}],
+        },
     }
 
 

@@ -40,4 +40,4 @@ def already_there(error: ApiError) -> bool:
 def _cause(message: str) -> str:
     """Without `pods "x" is forbidden: ` in front, which says nothing."""
     head, forbidden, cause = message.partition(" is forbidden: ")
-    return cause if forbidden and head.startswith(("pods ", "secrets ", "configmaps ")) else message
+    return cause if forbidden and head.startswith(("pods ", "secrets ", "configmaps ", "networkpolicies.")) else message

@@ -206,6 +206,10 @@ class KubernetesSettings(Section):
     """File by which the API server is reached. Empty: as a pod, by its service account; else `~/.kube/config`."""
     context: str = ""
     """Context in that file. Empty: its current one."""
+    isolate_clusters: bool = False
+    """Whether each cluster gets a network policy of its own, by which its pods reach one another: made with its
+    scheduler, gone with it. For a network that enforces policies, beside such as let the rest through; the chart, which
+    has those, sets it."""
     gpu: GPUSettings = GPUSettings()
     """What pods get that ask for GPUs."""
     warm_schedulers: tuple[WarmSchedulers, ...] = ()
