@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         ServerUnreachable,
         StartTimedOut,
     )
+    from .client.forwarding import Credential, forward_file
     from .client.gateway import Gateway
     from .client.kubecluster import KubeCluster
     from .client.options import Options
@@ -34,6 +35,7 @@ _HOMES = {
     "AsyncGateway": "client.async_gateway",
     "BasicAuth": "client.auth",
     "ClusterReport": "client.reports",
+    "Credential": "client.forwarding",
     "Gateway": "client.gateway",
     "GatewayCluster": "client.cluster",
     "GatewayClusterError": "client.errors",
@@ -47,12 +49,14 @@ _HOMES = {
     "SluiceError": "wire.errors",
     "StartTimedOut": "client.errors",
     "TokenAuth": "client.auth",
+    "forward_file": "client.forwarding",
 }
 
 __all__ = [
     "AsyncGateway",
     "BasicAuth",
     "ClusterReport",
+    "Credential",
     "Gateway",
     "GatewayCluster",
     "GatewayClusterError",
@@ -67,6 +71,7 @@ __all__ = [
     "StartTimedOut",
     "TokenAuth",
     "__version__",
+    "forward_file",
 ]
 
 

@@ -29,7 +29,7 @@ def finish(migration: Migration) -> None:
         chart.set("service.aliases", list(migration.aliases), "by which notebooks know the old proxy")
     report.add(
         "changes",
-        "network policies come with the chart: schedulers and workers reach their own cluster's and the internet, but no "
+        "network policies come with the chart: schedulers and workers reach their own cluster and the internet, but no "
         "private networks (databases, object stores of the site) until networkPolicy.egress.privateNetworks says so",
         "networkPolicy",
     )
