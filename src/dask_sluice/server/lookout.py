@@ -71,8 +71,8 @@ class Lookout:
     async def _look_at_all_now_and_then(self) -> None:
         every_s = POLL_WATCHED_S if isinstance(self._backend, Watches) else POLL_S
         while True:
-            for name in self._names():
-                self.look(name)
+            self._due.update(self._names())
+            self._anything_due.set()  # where there are none too: a backend that does not answer is news
             await self._clock.sleep(every_s)
 
     async def _look_when_due(self) -> None:
@@ -90,20 +90,22 @@ class Lookout:
             async with asyncio.timeout(OBSERVE_TIMEOUT_S):
                 await self._look_at(names)
         except (Unavailable, TimeoutError) as error:
-            log.warning("the backend does not say how its jobs are: %s", error or "no answer in time")
             self._silent(str(error) or "no answer in time")
             return False
         except Exception as error:  # a fault of a backend must not blind the server to all clusters
             log.exception("the backend failed to look at its jobs")
             self._silent(f"{type(error).__name__}: {error}")
             return False
-        self.silence = None
+        if self.silence is not None:
+            log.info("the backend answers again")
+            self.silence = None
         return True
 
     def _silent(self, message: str) -> None:
         began = self.silence is None
         self.silence = (self.silence[0] if self.silence else self._clock.now(), message)
         if began:
+            log.warning("the backend does not say how its jobs are: %s", message)
             for name in self._names():
                 self._news(name)
 

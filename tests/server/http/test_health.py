@@ -63,6 +63,16 @@ async def test_a_full_disk_and_a_stopping_server_are_reasons_and_details_are_for
             assert (str(tmp_path) in str(await look(site, user=user))) is sees
 
 
+async def test_a_silent_backend_is_a_reason_where_there_are_no_clusters_too(tmp_path: Path) -> None:
+    async with running_site(tmp_path, dials=Dials(unavailable="slurmctld is down")) as site:
+        await eventually(lambda: site.core.loop.backend_silence is not None)
+        status, told = await look(site, "/health/ready")
+        assert status == 503
+        assert any("the backend has not answered for" in reason for reason in told["reasons"])
+        site.core.backend.dials = Dials()
+        await eventually(lambda: site.core.loop.backend_silence is None)
+
+
 async def test_a_silent_backend_is_a_reason_until_it_answers(site: Site) -> None:
     await site.core.running(ADA)
     site.core.backend.dials = Dials(unavailable="slurmctld is down")

@@ -135,7 +135,7 @@ class KubernetesBackend:
             await asyncio.gather(beside, return_exceptions=True)
 
     async def observe(self, handles: Sequence[Handle]) -> list[Seen]:
-        if handles and (silence := self._sights.silence):
+        if silence := self._sights.silence:
             raise Unavailable(silence)
         return list(await asyncio.gather(*(self._look(handle) for handle in handles)))
 
