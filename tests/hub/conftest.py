@@ -96,7 +96,6 @@ def server_for(
             "admins": ["service:auditor"],
             "jupyterhub": {"api_url": hub.api_url, "service_token": SERVICE, "remember_s": 0.5, **of_hub},
         },
-        "options": {"variables": {"type": "mapping", "default": {}, "sets": {"variables": "{options.variables}"}}},
         **(settings or {}),
     }
     (directory / "sluice.yaml").write_text(yaml.safe_dump(given))

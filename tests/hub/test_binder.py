@@ -88,7 +88,6 @@ def test_the_example_is_a_configuration_without_mistakes(tmp_path: Path) -> None
 def test_the_values_for_kubernetes_say_the_same() -> None:
     values = merged(documented("dask-sluice"), documented("dask-sluice for binder"))["config"]
     example = yaml.safe_load((EXAMPLE / "sluice.yaml").read_text())
-    del values["options"]["variables"]  # which sessions on one machine do without
     assert values.keys() == example.keys()
     assert [key for key in example if values[key] != example[key]] == ["authenticator"], "which the chart knows"
     assert values["authenticator"]["jupyterhub"]["hub_admins"] is False
