@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
 import json
 import os
 import re
@@ -23,11 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import trustme
 import uvicorn
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from dask_sluice.proxy.dashboards import ticket_for
 
@@ -327,8 +323,9 @@ def records(message: bytes, size: int = 16384) -> bytes:
 
 @dataclass(frozen=True)
 class Certificate:
-    """A self-signed certificate for localhost and any cluster."""
+    """A certificate for localhost."""
 
+    authority_path: str
     certificate_path: str
     key_path: str
 
@@ -338,28 +335,16 @@ class Certificate:
         return context
 
     def client_context(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=self.certificate_path)
+        context = ssl.create_default_context(cafile=self.authority_path)
         context.check_hostname = False
         return context
 
 
 def make_certificate(directory: Path) -> Certificate:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-    (directory / "certificate.pem").write_bytes(certificate.public_bytes(pem))
-    (directory / "key.pem").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
-    return Certificate(str(directory / "certificate.pem"), str(directory / "key.pem"))
+    authority = trustme.CA()
+    leaf = authority.issue_cert("localhost")
+    made = Certificate(*(str(directory / f"{name}.pem") for name in ("authority", "certificate", "key")))
+    authority.cert_pem.write_to_path(made.authority_path)
+    leaf.cert_chain_pems[0].write_to_path(made.certificate_path)
+    leaf.private_key_pem.write_to_path(made.key_path)
+    return made

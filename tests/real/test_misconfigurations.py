@@ -63,8 +63,10 @@ def test_a_notebook_is_told_the_same_as_by_the_doctor(site: Site) -> None:
 
 
 def test_an_address_for_dasks_traffic_where_nothing_reacts_is_got_round_and_said_also_with_tls(site: Site) -> None:
-    there, mine = site.black_hole(), site.certificate("localhost", (-1, 30), site.authority)
-    tls = {"tls_certificate": str(mine.certificate_file), "tls_key": str(mine.key_file)}
+    there, leaf = site.black_hole(), site.authority.issue_cert("localhost")
+    tls = {"tls_certificate": str(site.directory / "tls.pem"), "tls_key": str(site.directory / "tls.key")}
+    leaf.cert_chain_pems[0].write_to_path(tls["tls_certificate"])
+    leaf.private_key_pem.write_to_path(tls["tls_key"])
     server = site.server(backend="local", listen={"dask_address": there, **tls})
     command = [*COMMAND, "doctor", "--address", server.url.replace("127.0.0.1", "localhost")]
     environment = {**os.environ, **site.knows_authority}

@@ -5,19 +5,14 @@ enforces both charts' policies.
 
 from __future__ import annotations
 
-import datetime
 import json
 import secrets
 import ssl
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+import trustme
 
 from ... import dashboards
 from ...kubernetes.kube import Kube, until
@@ -29,43 +24,6 @@ from .images import Images
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.usefixtures("enforced")]
 TOKEN_KEY = "hub.services.dask-gateway.apiToken"
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """Of a host, and of who vouches for it; PEM."""
-
-    authority: str
-    certificate: str
-    key: str
-
-
-def certificate_for(host: str) -> Certificate:
-    now = datetime.datetime.now(datetime.UTC)
-
-    def signed(name: str, issuer: str, key: ec.EllipticCurvePrivateKey, by: ec.EllipticCurvePrivateKey) -> str:
-        def named(text: str) -> x509.Name:
-            return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
-
-        is_authority = name == issuer
-        builder = x509.CertificateBuilder(named(issuer), named(name), key.public_key(), x509.random_serial_number())
-        builder = builder.not_valid_before(now - datetime.timedelta(hours=1))
-        builder = builder.not_valid_after(now + datetime.timedelta(days=1))
-        builder = builder.add_extension(x509.BasicConstraints(is_authority, None), critical=True)
-        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        by_id = x509.AuthorityKeyIdentifier.from_issuer_public_key(by.public_key())
-        builder = builder.add_extension(by_id, critical=False)
-        if not is_authority:
-            builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        return builder.sign(by, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
-
-    authority, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    pem = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return Certificate(
-        signed("the site", "the site", authority, authority),
-        signed(host, "the site", key, authority),
-        key.private_bytes(*pem).decode(),
-    )
 
 
 def authority_of_notebooks(name: str) -> dict[str, object]:
@@ -95,18 +53,22 @@ def hub(kube: Kube, image_name: str, images: Images, tmp_path_factory: pytest.Te
         kube.namespace("sluice-dask", **RESTRICTED) as dask,
     ):
         host = f"proxy-public.{jupyter}"
-        certificate = certificate_for(host)
+        authority = trustme.CA()
+        certificate, trusted = authority.issue_cert(host), authority.cert_pem.bytes().decode()
         about = {"name": "authority"}
         kube.apply(
             jupyter,
-            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": about, "data": {"ca.crt": certificate.authority}},
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": about, "data": {"ca.crt": trusted}},
         )
         kube.apply(
             dask,
             {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "hub"}, "stringData": {TOKEN_KEY: token}},
         )
         hub = HubRelease(kube, jupyter, images, tmp_path_factory.mktemp("hub"))
-        manual = {"cert": certificate.certificate, "key": certificate.key}
+        manual = {
+            "cert": certificate.cert_chain_pems[0].bytes().decode(),
+            "key": certificate.private_key_pem.bytes().decode(),
+        }
         hub.values = merged(
             merged(hub.values, policies_with(dask)),
             {
@@ -118,7 +80,7 @@ def hub(kube: Kube, image_name: str, images: Images, tmp_path_factory: pytest.Te
                 },
             },
         )
-        hub.verify = ssl.create_default_context(cadata=certificate.authority)
+        hub.verify = ssl.create_default_context(cadata=trusted)
         hub.verify.check_hostname = False  # from outside of pods there are no names, only addresses
         hub.install()
         sluice = sluice_beside(kube, dask, image_name)

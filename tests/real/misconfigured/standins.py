@@ -24,10 +24,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+import trustme
 
 from ...live import LiveServer
 
@@ -183,25 +180,28 @@ class Site:
     # -- certificates
 
     @cached_property
-    def authority(self) -> Signed:
-        return signed(self.directory / "authority", None, "An authority", (-30, 365))
+    def authority(self) -> trustme.CA:
+        return trustme.CA()
 
     def tls(self, name: str = "localhost", days: tuple[int, int] = (-1, 30), *, self_signed: bool = False) -> str:
         """A stand-in with https and a certificate for `name`, valid over these days from now: its address."""
-        mine = self.certificate(name, days, None if self_signed else self.authority)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(mine.certificate_file, mine.key_file)
+        if self_signed:
+            itself = trustme.CA()
+            with itself.cert_pem.tempfile() as certificate, itself.private_key_pem.tempfile() as key:
+                context.load_cert_chain(certificate, key)
+        else:
+            first, last = (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(each) for each in days)
+            self.authority.issue_cert(name, not_before=first, not_after=last).configure_cert(context)
         at = self.answers(404, context=context)
         return at.replace("http://127.0.0.1", "https://localhost")
-
-    def certificate(self, name: str, days: tuple[int, int], by: Signed | None) -> Signed:
-        self._count += 1
-        return signed(self.directory / f"certificate-{self._count}", by, name, days)
 
     @property
     def knows_authority(self) -> dict[str, str]:
         """The variable by which a client knows the authority."""
-        return {"SSL_CERT_FILE": str(self.authority.certificate_file)}
+        path = self.directory / "authority.pem"
+        self.authority.cert_pem.write_to_path(str(path))
+        return {"SSL_CERT_FILE": str(path)}
 
 
 COMMAND = [sys.executable, "-m", "dask_sluice"]
@@ -261,35 +261,3 @@ class _Server(ThreadingHTTPServer):
 
     def handle_error(self, *_: Any) -> None:
         """Clients that go away in the middle are what these tests are about."""
-
-
-@dataclass(frozen=True)
-class Signed:
-    certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
-    certificate_file: Path
-    key_file: Path
-
-
-def signed(path: Path, by: Signed | None, name: str, days: tuple[int, int]) -> Signed:
-    """A certificate for `name`, valid over these days from now, signed by `by` or itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(by.certificate.subject if by else subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now + datetime.timedelta(days[0]))
-        .not_valid_after(now + datetime.timedelta(days[1]))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name.replace(" ", "-"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=by is None, path_length=None), critical=True)
-        .sign(by.key if by else key, hashes.SHA256())
-    )
-    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-    certificate_file, key_file = path.with_suffix(".pem"), path.with_suffix(".key")
-    certificate_file.write_bytes(certificate.public_bytes(pem))
-    key_file.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
-    return Signed(certificate, key, certificate_file, key_file)
