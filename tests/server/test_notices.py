@@ -207,20 +207,15 @@ async def test_only_the_server_that_leads_tells(core: Core, hook: Webhook, clock
     await eventually(has_begun)
     name = await ended(core)
 
-    async def is_told() -> bool:
+    async def are_told(number: int) -> bool:
         await clock.advance(5)
-        return bool(hook.taken)
+        return len(hook.taken) >= number
 
-    await eventually(is_told)
+    await eventually(lambda: are_told(1))
     leads.lead(False)
     follows.lead(True)
     second = await ended(core)
-
-    async def both_are_told() -> bool:
-        await clock.advance(5)
-        return len(hook.taken) >= 2
-
-    await eventually(both_are_told)
+    await eventually(lambda: are_told(2))
     assert [told["cluster"] for told in hook.taken] == [name, second]
 
 
