@@ -118,6 +118,7 @@ class Server:
         for note in core.backend.describe().notes:
             log.info("%s", note)
         from .metrics import watch_lag
+        from .own_address import watch_own_address
 
         core.start_links()
         await core.services.routes.load()
@@ -140,6 +141,8 @@ class Server:
                 f"the server was not ready after {READY_S:g} s",
                 hint=f"Look into {self._foundation.places.proxy_log}.",
             ) from None
+        if (public_url := self._settings.listen.public_url) is not None:
+            core.loop.start_task(watch_own_address(public_url, SystemClock()))
         self._ready = True
         gc.freeze()
         gc.enable()
