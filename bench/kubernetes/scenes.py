@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
 from distributed import Client
@@ -26,6 +26,9 @@ from tests.live import LiveServer
 
 PATIENCE_S = 240.0
 STARTS = 20
+WHOLE = "new_cluster() to a client that answers"
+SLOW_GOAL_S = 6.0
+"""Row A6 of the users' pains, for 95 % of the starts."""
 WAITING = 2
 WORKER_GIB = 0.375
 """Fifty of them fit a node of 24 GiB."""
@@ -74,9 +77,14 @@ def _starts(kube: Kube, number: int, goal_s: float, **settings: Any) -> list[Fig
                 if each > 0:  # the first makes the agent's ConfigMap, and finds cold caches
                     taken.setdefault(what, []).append(seconds)
             cpu_s += _cpu_s(server) - cpu_before if each > 0 else 0
-    goals = {"new_cluster() to a client that answers": goal_s}
+    goals = {WHOLE: goal_s}
     figures = [Figure(what, number, median(seconds), "s", goals.get(what)) for what, seconds in taken.items()]
-    return [*figures, Figure("processor time of our server and proxy, for one", number, 1000 * cpu_s / number, "ms")]
+    slow = Figure(f"{WHOLE}, 19 of 20", number, quantiles(taken[WHOLE], n=20, method="inclusive")[-1], "s", SLOW_GOAL_S)
+    return [
+        *figures,
+        slow,
+        Figure("processor time of our server and proxy, for one", number, 1000 * cpu_s / number, "ms"),
+    ]
 
 
 def _start(gateway: Gateway, watcher: Watcher) -> dict[str, float]:
@@ -87,7 +95,7 @@ def _start(gateway: Gateway, watcher: Watcher) -> dict[str, float]:
             client.nthreads()
             answered = time.perf_counter()
         claimed = watcher.at("claimed", began)
-    whole = {"new_cluster() to a client that answers": answered - began}
+    whole = {WHOLE: answered - began}
     if claimed:
         return {
             **whole,
