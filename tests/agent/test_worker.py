@@ -213,6 +213,23 @@ async def test_a_worker_process_that_dies_at_its_start_says_how(cluster: Agents)
     assert cluster.last_words("worker-1") == {"code": "worker_start_failed", "details": {"how": "exit code 9"}}
 
 
+async def test_a_nanny_that_missed_the_end_of_its_process_does_not_wait_for_it(cluster: Agents) -> None:
+    await cluster.start_scheduler()
+    (cluster.directory / "deadly.py").write_text("import os\nos._exit(9)\n")
+    (cluster.directory / "inattentive.py").write_text(
+        "import asyncio\n"
+        "from distributed.nanny import WorkerProcess\n"
+        "async def never(*_): await asyncio.sleep(3600)\n"
+        "WorkerProcess._wait_until_connected = never\n"
+    )
+    cluster.variables["DASK_DISTRIBUTED__WORKER__PRELOAD"] = str(cluster.directory / "deadly.py")
+    cluster.variables["DASK_DISTRIBUTED__NANNY__PRELOAD"] = str(cluster.directory / "inattentive.py")
+    cluster.start("worker-1", cluster.worker_launch("worker-1"))
+    assert await cluster.end_of("worker-1") == 1
+    assert cluster.last_words("worker-1") == {"code": "worker_start_failed", "details": {"how": "exit code 9"}}
+    assert "RuntimeError: the worker process ended" in cluster.log("worker-1"), "and not its time-out"
+
+
 async def test_an_environment_that_cannot_even_be_imported_says_why(cluster: Agents) -> None:
     broken = cluster.directory / "broken"
     broken.mkdir()

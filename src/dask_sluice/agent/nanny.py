@@ -54,6 +54,8 @@ class WatchedNanny(Nanny):
     def prepare(self, launch: WorkerLaunch) -> None:
         """Complete the construction; a Nanny passes unknown arguments on to its worker."""
         self.launch = launch
+        self.first_ended = asyncio.Event()
+        """Set with `first_end`."""
         self._asked = 0
         self._ends: list[float] = []
         self._used_bytes: deque[int] = deque(maxlen=LOOKS_KEPT)
@@ -93,6 +95,7 @@ class WatchedNanny(Nanny):
     ) -> None:
         if self.status in (Status.init, Status.starting):
             self.first_end = exit_code  # its start fails, and says so
+            self.first_ended.set()
         elif self._asked or self.status != Status.running or restart is None:
             as_usual(exit_code)
         else:

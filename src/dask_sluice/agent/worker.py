@@ -9,6 +9,7 @@ import asyncio
 import logging
 import multiprocessing
 import time
+from typing import Any
 
 import dask
 import distributed.nanny
@@ -31,6 +32,8 @@ log = logging.getLogger("sluice.agent")
 
 _ENDED = "the worker process ended"
 _SAYS_NOTHING = (_ENDED, "Nanny failed to start worker process")
+SAYS_WHY_WITHIN_S = 10.0
+"""A Nanny knows at once why its worker process could not start; one that has missed its end waits for a minute."""
 CLOSE_WITHIN_S = 2.0
 """Whatever is left of a worker then dies with its Nanny."""
 ANSWER_WITHIN_S = 3.0
@@ -90,9 +93,24 @@ async def _serve(launch: WorkerLaunch, identity: StrictSecurity) -> int:
 
 
 async def _start(nanny: WatchedNanny) -> None:
-    await until(nanny)
+    await until(_started(nanny))
     if nanny.first_end is not None:  # releases before 2022.11 do not raise
         raise RuntimeError(_ENDED)
+
+
+async def _started(nanny: WatchedNanny) -> None:
+    """Return or raise once the Nanny has: a little after its process ended at the latest, also where it missed that."""
+    starting: asyncio.Future[Any] = asyncio.ensure_future(nanny)
+    ended: asyncio.Future[Any] = asyncio.ensure_future(nanny.first_ended.wait())
+    try:
+        await asyncio.wait([starting, ended], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([starting], timeout=SAYS_WHY_WITHIN_S if ended.done() else None)
+        if not starting.done():
+            raise RuntimeError(_ENDED)
+        starting.result()
+    finally:
+        starting.cancel()
+        ended.cancel()
 
 
 def _why_it_did_not_start(nanny: WatchedNanny, error: Exception) -> str:
