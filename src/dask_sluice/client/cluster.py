@@ -11,7 +11,6 @@ import atexit
 import contextlib
 import logging
 import threading
-import time
 import warnings
 import weakref
 from collections.abc import Generator, Iterable
@@ -26,13 +25,12 @@ from distributed.utils import Log, Logs, NoOpAwaitable
 
 from ..wire.api import ClusterView, EventView, LeaseChange, LeaseRequest, LeaseView, WorkerView
 from ..wire.errors import ClusterNotFound, SluiceError
-from ..wire.reasons import WORTH_A_WARNING
-from ..wire.states import ClusterState
 from . import versions
 from .async_gateway import AsyncGateway
 from .comm import Transport, route_to
 from .durations import seconds
 from .errors import GatewayClusterError, GatewayWarning
+from .following import follow, notices
 from .identity import SluiceSecurity
 from .options import Options
 from .progress import Progress
@@ -145,7 +143,8 @@ class GatewayCluster(Cluster):
             view = await self._obtain()
             self._view = await self._gateway.wait_until_running(view, timeout=self._timeout, progress=progress)
             await self._connect(self._view)
-        self._watching = asyncio.create_task(_watch(weakref.ref(self), self._gateway, self._view))
+        changed = weakref.WeakMethod(self._changed)
+        self._watching = asyncio.create_task(follow(self._gateway, self._view, changed))
         self.status = Status.running
 
     async def _give_up(self) -> None:
@@ -318,8 +317,8 @@ class GatewayCluster(Cluster):
         before, self._view = self._view, view
         # A connected `distributed.Client` is warned by the scheduler.
         if not _clients_of(self):
-            known = _notices(before) if before else {}
-            for about, sentence in _notices(view).items():
+            known = notices(before) if before else {}
+            for about, sentence in notices(view).items():
                 if about not in known:
                     warnings.warn(sentence, GatewayWarning, stacklevel=2)
         if view.state.is_active:
@@ -342,54 +341,6 @@ async def get_logs(
     """`AsyncGateway.get_logs` in distributed's own types, which notebooks show folded."""
     found = await gateway.get_logs(name, cluster, scheduler, workers, lines=lines)
     return Logs({key: Log(text) for key, text in found.items()})
-
-
-async def _watch(ref: weakref.ref[GatewayCluster], gateway: AsyncGateway, view: ClusterView) -> None:
-    """Follow the cluster for as long as its object lives. Holds it weakly, so that it can be collected."""
-    pause_s, presence = 0.2, _Presence(gateway)
-    while view.state.is_active:
-        try:
-            await presence.tell(view)
-            newer = await gateway.wait(view.name, view.version)
-        except SluiceError:  # the server is away, or the cluster's record is gone: patience, clusters go on
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, 10.0)
-            continue
-        pause_s = 0.2
-        cluster = ref()
-        if cluster is None:
-            return
-        if newer.version != view.version:
-            await cluster._changed(newer)
-        view = newer
-        del cluster
-
-
-class _Presence:
-    """Says now and then that the program which made a cluster is still there."""
-
-    def __init__(self, gateway: AsyncGateway) -> None:
-        self._gateway = gateway
-        self._told_at = time.monotonic()
-
-    async def tell(self, view: ClusterView) -> None:
-        every_s = view.lease.presence_every_s
-        if every_s and time.monotonic() >= self._told_at + every_s:
-            self._told_at = time.monotonic()
-            await self._gateway.change_lease(view.name, LeaseChange(present=True))
-
-
-def _notices(view: ClusterView) -> dict[str, str]:
-    """What whoever works with the cluster should know, while it holds: what it is about, and the sentence."""
-    lease, budget, reason = view.lease.notice, view.budget, view.reason
-    said: dict[str, str] = {}
-    if lease:
-        said[lease.sentence] = f"cluster {view.name} {lease.sentence}"
-    if budget:
-        said[budget.sentence] = f"cluster {view.name}: {budget.sentence}"
-    if view.state is ClusterState.RUNNING and reason.code in WORTH_A_WARNING:
-        said[reason.code] = f"cluster {view.name}: {reason.sentence}"
-    return said
 
 
 def _clients_of(cluster: GatewayCluster) -> list[Any]:
