@@ -20,6 +20,8 @@ import yaml
 from distributed import Client
 
 from dask_sluice import Gateway
+from dask_sluice.server.backends.kubernetes import names
+from dask_sluice.server.backends.kubernetes.warm.pods import WAITING, is_ready
 from scripts import image
 
 from ..kubernetes.images import ctr
@@ -189,6 +191,11 @@ class Release(HelmRelease):
         found = self.kube.items(self.namespace, "pods", f"app.kubernetes.io/component={component}")
         return [pod["metadata"]["name"] for pod in found if pod["status"]["phase"] == "Running"]
 
+    def waiting(self) -> Sequence[str]:
+        """Names of the schedulers that wait for a cluster, ready."""
+        found = self.kube.items(self.namespace, "pods", f"{names.WARM_LABEL}={WAITING}")
+        return [pod["metadata"]["name"] for pod in found if is_ready(pod)]
+
     def pods_of_clusters(self) -> Sequence[str]:
         """Identities of the pods of users' clusters."""
         found = self.kube.items(self.namespace, "pods", f"gateway.dask.org/instance={NAME}")
@@ -229,9 +236,9 @@ class Release(HelmRelease):
 
     def kill(self, component: str) -> None:
         """All pods of a component at once, without a word to them."""
-        names = self.pods(component)
-        self.kube.run("-n", self.namespace, "delete", "pod", *names, "--force", "--grace-period=0", "--wait=false")
-        until(lambda: not set(names) & set(self.pods(component)), f"the {component}'s pods are gone")
+        killed = self.pods(component)
+        self.kube.run("-n", self.namespace, "delete", "pod", *killed, "--force", "--grace-period=0", "--wait=false")
+        until(lambda: not set(killed) & set(self.pods(component)), f"the {component}'s pods are gone")
         self.is_ready(component)
 
 

@@ -118,3 +118,14 @@ async def test_each_part_reaches_what_the_documents_say_and_clusters_do_not_reac
             "stranger": {"proxy", "Kubernetes", "metadata"},
         }
     until(lambda: not kube.items(namespace, "networkpolicies", policies), "policies go with their clusters")
+
+
+@pytest.mark.usefixtures("enforced")
+async def test_a_scheduler_that_waited_is_told_whose_it_is_and_computes(kube: Kube, release: Release) -> None:
+    release.values["config"]["backend"]["kubernetes"]["warm_schedulers"] = [{"count": 1}]
+    release.values["networkPolicy"] = {"egress": {"internet": False}}
+    release.install()
+    (one,) = until(release.waiting, "a scheduler waits")
+    async with computing(release.address) as client:
+        (scheduler,) = kube.items(release.namespace, "pods", of_cluster(client, "scheduler"))
+        assert scheduler["metadata"]["name"] == one

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dask_sluice.server.backends.kubernetes import names
-from dask_sluice.server.backends.kubernetes.warm.pods import CLAIMED, WAITING, is_ready
+from dask_sluice.server.backends.kubernetes.warm.pods import CLAIMED
 
 from ..kubernetes.kube import Kube, until
 from ..kubernetes.site import merged
@@ -33,16 +33,10 @@ def found(release: Release, selector: str, *phases: str) -> Sequence[str]:
 async def test_a_release_gives_away_the_scheduler_that_waited(release: Release) -> None:
     release.values["config"]["backend"]["kubernetes"]["warm_schedulers"] = [{"count": 1}]
     release.install()
-
-    def waiting() -> list[str]:
-        pods = release.kube.items(release.namespace, "pods", f"{names.WARM_LABEL}={WAITING}")
-        return [pod["metadata"]["name"] for pod in pods if is_ready(pod)]
-
-    until(waiting, "a scheduler waits")
-    (one,) = waiting()
+    (one,) = until(release.waiting, "a scheduler waits")
     async with computing(release.address):
         assert found(release, f"{names.WARM_LABEL}={CLAIMED}", "Running") == [one]
-        until(lambda: waiting() not in ([], [one]), "another one waits in its place")
+        until(lambda: release.waiting() not in ([], [one]), "another one waits in its place")
 
 
 def priority_class(release: Release) -> str:
