@@ -148,9 +148,16 @@ async def test_a_scheduler_that_never_calls_home_times_out(tmp_path: Path, world
         assert alive(core) == []
 
 
-async def test_a_start_that_a_silent_backend_held_up_ends_with_the_backends_words(tmp_path: Path, world: World) -> None:
-    dials = Dials(unavailable="the disk is full")
+async def test_a_start_that_a_silent_backend_held_up_ends_by_its_silence(tmp_path: Path, world: World) -> None:
+    dials = Dials(unavailable="the controller is down")
     async with running_core(tmp_path, world=world, dials=dials, timeouts=FAST) as core:
+        record = await core.until((await core.new()).name, ClusterState.FAILED)
+        assert record.reason.code is ReasonCode.BACKEND_UNAVAILABLE
+        assert record.reason.sentence == "the fake backend does not answer: the controller is down"
+
+
+async def test_a_start_that_the_backend_never_took_ends_with_the_backends_words(tmp_path: Path, world: World) -> None:
+    async with running_core(tmp_path, world=world, dials=Dials(full="the disk is full"), timeouts=FAST) as core:
         record = await core.until((await core.new()).name, ClusterState.FAILED)
         assert record.reason.code is ReasonCode.SCHEDULER_START_TIMEOUT
         assert "phase: submitting; the fake backend does not answer: the disk is full)" in record.reason.sentence

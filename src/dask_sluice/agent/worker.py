@@ -109,8 +109,14 @@ async def _started(nanny: WatchedNanny) -> None:
             raise RuntimeError(_ENDED)
         starting.result()
     finally:
+        starting.add_done_callback(_is_seen)  # what it makes of being cancelled is of no interest
         starting.cancel()
         ended.cancel()
+
+
+def _is_seen(task: asyncio.Future[Any]) -> None:
+    if not task.cancelled():
+        task.exception()
 
 
 def _why_it_did_not_start(nanny: WatchedNanny, error: Exception) -> str:

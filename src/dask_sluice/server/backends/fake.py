@@ -47,11 +47,12 @@ class JobDials:
 
 @dataclass(frozen=True)
 class Dials:
-    """How the fake behaves. `unavailable` set: no call is answered, this is why."""
+    """How the fake behaves. `unavailable` set: no call is answered, this is why; `full`: nothing new is taken."""
 
     scheduler: JobDials = field(default_factory=JobDials)
     worker: JobDials = field(default_factory=JobDials)
     unavailable: str = ""
+    full: str = ""
 
 
 PRESETS: Mapping[str, Dials] = {
@@ -168,6 +169,8 @@ class FakeBackend:
         if dials.submit_takes_s:
             await self.clock.sleep(dials.submit_takes_s)
             self._answer()
+        if self.dials.full:
+            raise Unavailable(self.dials.full)
         if dials.refuse:
             raise Refused(dials.refuse)
         if job.id not in self.world.things:
