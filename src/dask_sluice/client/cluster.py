@@ -25,12 +25,13 @@ from distributed.utils import Log, Logs, NoOpAwaitable
 
 from ..wire.api import ClusterView, EventView, LeaseChange, LeaseRequest, LeaseView, WorkerView
 from ..wire.errors import ClusterNotFound, SluiceError
+from ..wire.notices import notices
 from . import versions
 from .async_gateway import AsyncGateway
 from .comm import Transport, route_to
 from .durations import seconds
 from .errors import GatewayClusterError, GatewayWarning
-from .following import follow, notices
+from .following import follow
 from .identity import SluiceSecurity
 from .options import Options
 from .progress import Progress
@@ -317,8 +318,8 @@ class GatewayCluster(Cluster):
         before, self._view = self._view, view
         # A connected `distributed.Client` is warned by the scheduler.
         if not _clients_of(self):
-            known = notices(before) if before else {}
-            for about, sentence in notices(view).items():
+            known = _notices(before) if before else {}
+            for about, sentence in _notices(view).items():
                 if about not in known:
                     warnings.warn(sentence, GatewayWarning, stacklevel=2)
         if view.state.is_active:
@@ -341,6 +342,10 @@ async def get_logs(
     """`AsyncGateway.get_logs` in distributed's own types, which notebooks show folded."""
     found = await gateway.get_logs(name, cluster, scheduler, workers, lines=lines)
     return Logs({key: Log(text) for key, text in found.items()})
+
+
+def _notices(view: ClusterView) -> dict[str, str]:
+    return notices(view.name, view.state, view.reason, lease=view.lease.notice, budget=view.budget)
 
 
 def _clients_of(cluster: GatewayCluster) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Following a cluster: what is new about it, that its program is still there, and of what to warn."""
+"""Following a cluster: what is new about it, and that its program is still there."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import Any
 
 from ..wire.api import ClusterView, LeaseChange
 from ..wire.errors import SluiceError
-from ..wire.reasons import WORTH_A_WARNING
-from ..wire.states import ClusterState
 from .async_gateway import AsyncGateway
 
 
@@ -47,16 +45,3 @@ class _Presence:
         if every_s and time.monotonic() >= self._told_at + every_s:
             self._told_at = time.monotonic()
             await self._gateway.change_lease(view.name, LeaseChange(present=True))
-
-
-def notices(view: ClusterView) -> dict[str, str]:
-    """What whoever works with the cluster should know, while it holds: what it is about, and the sentence."""
-    lease, budget, reason = view.lease.notice, view.budget, view.reason
-    said: dict[str, str] = {}
-    if lease:
-        said[lease.sentence] = f"cluster {view.name} {lease.sentence}"
-    if budget:
-        said[budget.sentence] = f"cluster {view.name}: {budget.sentence}"
-    if view.state is ClusterState.RUNNING and reason.code in WORTH_A_WARNING:
-        said[reason.code] = f"cluster {view.name}: {reason.sentence}"
-    return said

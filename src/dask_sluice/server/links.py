@@ -17,7 +17,8 @@ from functools import partial
 from typing import Any, Protocol
 
 from ..wire.errors import AuthenticationRequired, BackendUnavailable, ClusterNotFound
-from ..wire.reasons import TAKEN, WORTH_A_WARNING, ReasonCode
+from ..wire.notices import notices
+from ..wire.reasons import TAKEN, ReasonCode
 from ..wire.states import ClusterState, WorkerState
 from . import facts
 from .about import now_about
@@ -233,9 +234,9 @@ def outstanding(link: _Link, record: ClusterRecord) -> list[Mapping[str, Any]]:
     if news := retiring - link.retiring:
         messages.append({"op": "retire", "names": sorted(news), "count": 0})
     link.retiring |= retiring
-    notices = _notices(record)
-    messages += [{"op": "warn", "message": said} for about, said in notices.items() if about not in link.noticed]
-    link.noticed = frozenset(notices)
+    said = _notices(record)
+    messages += [{"op": "warn", "message": sentence} for about, sentence in said.items() if about not in link.noticed]
+    link.noticed = frozenset(said)
     if record.state is ClusterState.STOPPING and wanted.stop is not None and not link.stopped:
         link.stopped = True
         messages.append({"op": "stop", "reason": wanted.stop.sentence})
@@ -243,19 +244,9 @@ def outstanding(link: _Link, record: ClusterRecord) -> list[Mapping[str, Any]]:
 
 
 def _notices(record: ClusterRecord) -> dict[str, str]:
-    """What whoever is connected should know, while it holds: what it is about, and the sentence.
-
-    That a number in a sentence about waiting has changed is no news.
-    """
-    lease, budget, reason = record.lease.notice, budget_notice(record.budget), record.reason
-    said: dict[str, str] = {}
-    if lease:
-        said[lease.sentence] = f"cluster {record.name} {lease.sentence}"
-    if budget:
-        said[budget.sentence] = f"cluster {record.name}: {budget.sentence}"
-    if record.state is ClusterState.RUNNING and reason.code in WORTH_A_WARNING:
-        said[str(reason.code)] = f"cluster {record.name}: {reason.sentence}"
-    return said | _losses(record)
+    """What whoever is connected should know, while it holds: what it is about, and the sentence."""
+    budget = budget_notice(record.budget)
+    return notices(record.name, record.state, record.reason, lease=record.lease.notice, budget=budget) | _losses(record)
 
 
 def _losses(record: ClusterRecord) -> dict[str, str]:
