@@ -44,8 +44,8 @@ class WatchedNanny(Nanny):
     launch: WorkerLaunch
     gave_up: Optional[Reason] = None
     """Why it ended by itself."""
-    first_end: Optional[int] = None
-    """How the worker process ended that never got ready."""
+    first_end: asyncio.Future[int]
+    """How the worker process ended that never got ready: its exit code, once it has."""
     let_go = False
     """Whether the scheduler asked it to end: it retired the worker, or ends itself."""
     stopping = False
@@ -54,8 +54,7 @@ class WatchedNanny(Nanny):
     def prepare(self, launch: WorkerLaunch) -> None:
         """Complete the construction; a Nanny passes unknown arguments on to its worker."""
         self.launch = launch
-        self.first_ended = asyncio.Event()
-        """Set with `first_end`."""
+        self.first_end = asyncio.get_running_loop().create_future()
         self._asked = 0
         self._ends: list[float] = []
         self._used_bytes: deque[int] = deque(maxlen=LOOKS_KEPT)
@@ -94,8 +93,8 @@ class WatchedNanny(Nanny):
         self, exit_code: int, as_usual: Callable[[int], None], restart: Optional[Callable[[int], Awaitable[None]]]
     ) -> None:
         if self.status in (Status.init, Status.starting):
-            self.first_end = exit_code  # its start fails, and says so
-            self.first_ended.set()
+            if not self.first_end.done():
+                self.first_end.set_result(exit_code)  # its start fails, and says so
         elif self._asked or self.status != Status.running or restart is None:
             as_usual(exit_code)
         else:

@@ -94,24 +94,22 @@ async def _serve(launch: WorkerLaunch, identity: StrictSecurity) -> int:
 
 async def _start(nanny: WatchedNanny) -> None:
     await until(_started(nanny))
-    if nanny.first_end is not None:  # releases before 2022.11 do not raise
+    if nanny.first_end.done():  # releases before 2022.11 do not raise
         raise RuntimeError(_ENDED)
 
 
 async def _started(nanny: WatchedNanny) -> None:
     """Return or raise once the Nanny has: a little after its process ended at the latest, also where it missed that."""
     starting: asyncio.Future[Any] = asyncio.ensure_future(nanny)
-    ended: asyncio.Future[Any] = asyncio.ensure_future(nanny.first_ended.wait())
     try:
-        await asyncio.wait([starting, ended], return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.wait([starting], timeout=SAYS_WHY_WITHIN_S if ended.done() else None)
+        await asyncio.wait([starting, nanny.first_end], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([starting], timeout=SAYS_WHY_WITHIN_S)
         if not starting.done():
             raise RuntimeError(_ENDED)
         starting.result()
     finally:
         starting.add_done_callback(_is_seen)  # what it makes of being cancelled is of no interest
         starting.cancel()
-        ended.cancel()
 
 
 def _is_seen(task: asyncio.Future[Any]) -> None:
@@ -120,8 +118,8 @@ def _is_seen(task: asyncio.Future[Any]) -> None:
 
 
 def _why_it_did_not_start(nanny: WatchedNanny, error: Exception) -> str:
-    if nanny.first_end:  # 0: it could still say why
-        return how_it_ended(nanny.first_end)
+    if nanny.first_end.done() and (exit_code := nanny.first_end.result()):  # 0: it could still say why
+        return how_it_ended(exit_code)
     address = nanny.launch["scheduler_address"]
     first = last_words.first_cause(error)
     if str(first) in _SAYS_NOTHING:
